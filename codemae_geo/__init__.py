@@ -1,0 +1,31 @@
+"""codemae-geo: optical and SAR rasters to maps people act on.
+
+The three faces of the library are :func:`load_model`, :func:`map_damage` and :func:`predict`. They are imported on first
+use, so that ``import codemae_geo`` and its pure submodules need neither torch nor rasterio.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from codemae_geo.inference.damage import map_damage
+    from codemae_geo.inference.segment import predict
+    from codemae_geo.weights import load_model
+
+_LAZY = {
+    "load_model": "codemae_geo.weights",
+    "map_damage": "codemae_geo.inference.damage",
+    "predict": "codemae_geo.inference.segment",
+}
+
+__all__ = ["__version__", "load_model", "map_damage", "predict"]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _LAZY:
+        return getattr(import_module(_LAZY[name]), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,72 @@
+"""The one table of classes and colours: palette, category names, QML, GeoPackage style and legend all come from it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+#: value of every class raster where nothing was analysed
+NODATA = 255
+
+
+@dataclass(frozen=True)
+class ClassInfo:
+    """One class: its raster value, its name, its colour.
+
+    Args:
+        value: pixel value in the class raster, 0 to 254 (255 is nodata).
+        name: short lower-case name, as written into tables and legends.
+        color: ``#rrggbb``.
+        background: a background class is drawn transparent and gets no polygons.
+    """
+
+    value: int
+    name: str
+    color: str
+    background: bool = False
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.value < NODATA:
+            raise ValueError(f"class value {self.value} is outside 0..{NODATA - 1}")
+        if len(self.color) != 7 or self.color[0] != "#":
+            raise ValueError(f"colour {self.color!r} is not of the form #rrggbb")
+        int(self.color[1:], 16)
+
+    @property
+    def rgb(self) -> tuple[int, int, int]:
+        """Red, green, blue, 0 to 255."""
+        return int(self.color[1:3], 16), int(self.color[3:5], 16), int(self.color[5:7], 16)
+
+
+class ClassTable(tuple[ClassInfo, ...]):
+    """Classes in the order of their raster values 0, 1, 2, ... (no gaps)."""
+
+    def __new__(cls, classes: Sequence[ClassInfo]) -> ClassTable:
+        table = super().__new__(cls, classes)
+        if [c.value for c in table] != list(range(len(table))):
+            raise ValueError("class values must run 0, 1, 2, ... without gaps")
+        if len({c.name for c in table}) != len(table):
+            raise ValueError("class names must differ")
+        return table
+
+    @property
+    def names(self) -> list[str]:
+        """Names in value order."""
+        return [c.name for c in self]
+
+    @property
+    def foreground(self) -> Iterator[ClassInfo]:
+        """The classes that get polygons and colour."""
+        return (c for c in self if not c.background)
+
+
+#: Building damage in BRIGHT's levels. Blue-yellow-vermilion of Okabe and Ito's palette: distinct under the common
+#: colour-vision deficiencies, and rising in alarm.
+DAMAGE_CLASSES = ClassTable(
+    [
+        ClassInfo(0, "background", "#000000", background=True),
+        ClassInfo(1, "intact", "#56b4e9"),
+        ClassInfo(2, "damaged", "#f0e442"),
+        ClassInfo(3, "destroyed", "#d55e00"),
+    ]
+)
