@@ -1,7 +1,7 @@
 """codemae-geo: optical and SAR rasters to maps people act on.
 
-The three faces of the library are :func:`load_model`, :func:`map_damage` and :func:`predict`. They are imported on first
-use, so that ``import codemae_geo`` and its pure submodules need neither torch nor rasterio.
+The three faces of the library are :func:`load_model`, :func:`map_damage` and :func:`predict`. They are imported on
+first use, so that ``import codemae_geo`` and its pure submodules need neither torch nor rasterio.
 """
 
 from __future__ import annotations

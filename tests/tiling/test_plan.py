@@ -1,0 +1,99 @@
+"""Laws of the tile plan: coverage, cores, weights, ring."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from codemae_geo.tiling import BLENDS, RollingAccumulator, Window, axis_cores, axis_starts, axis_weights, plan_tiles
+
+axis = st.tuples(st.integers(1, 400), st.integers(1, 150), st.floats(0, 0.95))
+
+
+def stride_of(window: int, overlap: float) -> int:
+    return max(1, round(window * (1 - overlap)))
+
+
+@given(axis)
+def test_starts_cover_every_pixel_and_never_repeat(axis: tuple[int, int, float]) -> None:
+    size, window, overlap = axis
+    starts = axis_starts(size, window, stride_of(window, overlap))
+    assert starts[0] == 0
+    assert all(b > a for a, b in itertools.pairwise(starts))
+    covered = np.zeros(size, bool)
+    for start in starts:
+        assert start + window <= size or start == 0
+        covered[start : start + window] = True
+    assert covered.all()
+
+
+@given(axis)
+def test_cores_tile_the_axis_once_and_lie_in_their_windows(axis: tuple[int, int, float]) -> None:
+    size, window, overlap = axis
+    starts = axis_starts(size, window, stride_of(window, overlap))
+    seen = np.zeros(size, int)
+    for start, (first, end) in zip(starts, axis_cores(starts, size, window), strict=True):
+        assert start <= first < end <= min(start + window, size)
+        seen[first:end] += 1
+    assert (seen == 1).all()
+
+
+@given(axis, st.sampled_from(BLENDS))
+def test_weights_sum_to_one(axis: tuple[int, int, float], blend: str) -> None:
+    size, window, overlap = axis
+    starts = axis_starts(size, window, stride_of(window, overlap))
+    weights = axis_weights(starts, size, window, blend)  # type: ignore[arg-type]
+    total = np.zeros(size)
+    for start, weight in zip(starts, weights, strict=True):
+        n = min(window, size - start)
+        total[start : start + n] += weight[:n]
+        assert (weight[n:] == 0).all()
+        if blend != "none":
+            assert (weight[:n] > 0).all(), "a zero weight loses the outer ring"
+    np.testing.assert_allclose(total, 1, atol=2e-6)
+
+
+@given(st.integers(1, 120), st.integers(1, 120), st.integers(8, 64), st.floats(0, 0.8), st.sampled_from(BLENDS))
+@settings(max_examples=60, deadline=None)
+def test_blending_the_identity_returns_the_raster(h: int, w: int, window: int, overlap: float, blend: str) -> None:
+    image = np.random.default_rng(h * 1000 + w).random((2, h, w), np.float32)
+    plan = plan_tiles(h, w, window, overlap, blend=blend, multiple=8)  # type: ignore[arg-type]
+    ring = RollingAccumulator(2, plan.window[0], w)
+    rows = []
+    for i, row in enumerate(plan.row_starts):
+        for j, col in enumerate(plan.col_starts):
+            piece = image[:, row : row + plan.window[0], col : col + plan.window[1]]
+            ring.add(row, col, piece * plan.weight(i, j)[: piece.shape[1], : piece.shape[2]])
+        rows.append(ring.take(plan.finished(i)))
+    np.testing.assert_allclose(np.concatenate(rows, 1), image, atol=2e-6)
+
+
+def test_a_window_shrinks_to_a_small_raster_and_no_further_than_the_network_takes() -> None:
+    plan = plan_tiles(40, 2000, 512, 0.5)
+    assert plan.window == (64, 512)
+    assert plan.row_starts == (0,)
+
+
+def test_ring_refuses_rows_that_are_gone() -> None:
+    ring = RollingAccumulator(1, 4, 3)
+    ring.add(0, 0, np.ones((1, 4, 3), np.float32))
+    ring.take(2)
+    with pytest.raises(ValueError, match="outside the ring"):
+        ring.add(1, 0, np.ones((1, 1, 3), np.float32))
+    with pytest.raises(ValueError, match="outside the ring"):
+        ring.add(3, 0, np.ones((1, 4, 3), np.float32))
+
+
+@pytest.mark.parametrize("arguments", [(0, 5, 8, 0.5), (5, 5, 0, 0.5), (5, 5, 8, 1.0), (5, 5, 8, -0.1)])
+def test_impossible_plans_are_refused(arguments: tuple[int, int, int, float]) -> None:
+    with pytest.raises(ValueError, match="plan|overlap"):
+        plan_tiles(*arguments)
+
+
+def test_an_empty_window_is_refused() -> None:
+    with pytest.raises(ValueError, match="empty"):
+        Window(0, 0, 0, 5)
