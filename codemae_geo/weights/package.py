@@ -1,0 +1,334 @@
+"""The model package: one ``.safetensors`` file whose header carries a JSON contract.
+
+The contract says what the network is, what it must be fed and what its answers mean, so that the same file serves
+Python, the command line, QGIS and export, and so that an input that does not fit is refused with the name of the field
+that it breaks. Nothing is unpickled: safetensors holds tensors and text only.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import struct
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from codemae_geo import __version__, models
+from codemae_geo.classes import ClassInfo, ClassTable
+from codemae_geo.errors import ModelError, OutputError
+
+#: key of the safetensors header under which the contract stands
+HEADER_KEY = "codemae"
+
+Task = Literal["damage", "segmentation", "classification", "embedding", "pretraining"]
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class ArchitectureSpec(_Frozen):
+    """What :func:`codemae_geo.models.build` is called with."""
+
+    name: str
+    config: dict[str, Any] = Field(default_factory=dict)
+
+
+class InputSpec(_Frozen):
+    """One image that the network takes.
+
+    The engine converts a scene to ``unit``, multiplies by ``scale``, subtracts ``mean`` and divides by ``std``. One
+    band with several means is repeated to that many channels (a SAR image in three channels, as CoDe-MAE does).
+    """
+
+    name: str
+    family: Literal["optical", "sar"]
+    bands: list[str] = Field(min_length=1)
+    unit: Literal["uint8", "dn", "reflectance", "db", "power", "amplitude"]
+    scale: float = 1.0
+    mean: list[float] = Field(min_length=1)
+    std: list[float] = Field(min_length=1)
+    #: ground sample distances seen in training, metres per pixel, (finest, coarsest)
+    gsd: tuple[float, float] | None = None
+
+    @property
+    def channels(self) -> int:
+        """Channels that the network sees."""
+        return len(self.mean)
+
+    @model_validator(mode="after")
+    def _check(self) -> InputSpec:
+        if len(self.std) != len(self.mean):
+            raise ValueError(f"mean has {len(self.mean)} values, std has {len(self.std)}")
+        if min(self.std) <= 0:
+            raise ValueError("std must be above 0")
+        if len(self.bands) not in (1, self.channels):
+            raise ValueError(f"{len(self.bands)} bands do not fill {self.channels} channels")
+        if self.gsd and not 0 < self.gsd[0] <= self.gsd[1]:
+            raise ValueError("gsd is (finest, coarsest) in metres")
+        return self
+
+
+class ClassSpec(_Frozen):
+    """One class of the answer, see :class:`codemae_geo.classes.ClassInfo`."""
+
+    value: int
+    name: str
+    color: str
+    background: bool = False
+
+
+class DataSource(_Frozen):
+    """Data that a model was trained on, with its licence and the attribution that it asks for."""
+
+    name: str
+    licence: str
+    attribution: str = ""
+
+
+class Metric(_Frozen):
+    """One measured figure and the split it was measured on."""
+
+    name: str
+    value: float
+    split: str
+
+
+class ModelContract(_Frozen):
+    """Everything that a user of the weights must know, see the module's docstring."""
+
+    format: Literal[1] = 1
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]*$")
+    version: str = "1"
+    description: str
+    task: Task
+    architecture: ArchitectureSpec
+    inputs: list[InputSpec] = Field(min_length=1)
+    classes: list[ClassSpec] = Field(default_factory=list)
+    #: side of the square window in pixels, and the share of it that neighbours overlap
+    window: int = Field(512, ge=32, le=8192)
+    overlap: float = Field(0.5, ge=0, lt=1)
+    #: "ignore": the damage head decides alone; "gate": its class counts where the localisation head sees a building
+    localisation: Literal["ignore", "gate"] = "ignore"
+    #: precision in which the published metrics were measured
+    precision: Literal["float32", "bfloat16", "float16"] = "float32"
+    #: temperature that logits are divided by, fitted on held-out data (1: not calibrated)
+    temperature: float = Field(1.0, gt=0)
+    licence: str
+    training_data: list[DataSource] = Field(default_factory=list)
+    training: str = ""
+    metrics: list[Metric] = Field(default_factory=list)
+    #: what the model cannot do, in plain words
+    limits: str = ""
+    #: SHA-256 over names, dtypes, shapes and bytes of all tensors, filled in by :func:`save_package`
+    tensors_sha256: str = ""
+    created_with: str = f"codemae-geo {__version__}"
+
+    @field_validator("inputs")
+    @classmethod
+    def _names(cls, inputs: list[InputSpec]) -> list[InputSpec]:
+        if len({i.name for i in inputs}) != len(inputs):
+            raise ValueError("input names must differ")
+        return inputs
+
+    @model_validator(mode="after")
+    def _fits_task(self) -> ModelContract:
+        if self.task == "damage" and [i.name for i in self.inputs] != ["pre", "post"]:
+            raise ValueError("a damage model takes the inputs 'pre' and 'post', in this order")
+        if self.task in ("damage", "segmentation", "classification") and len(self.classes) < 2:
+            raise ValueError(f"task {self.task} needs at least two classes")
+        if self.classes:
+            _ = self.class_table
+        return self
+
+    @property
+    def class_table(self) -> ClassTable:
+        """The classes as the table that rasters, polygons and styles are made from."""
+        return ClassTable([ClassInfo(c.value, c.name, c.color, c.background) for c in self.classes])
+
+    def input(self, name: str) -> InputSpec:
+        """The input called ``name``; KeyError when there is none."""
+        return next(i for i in self.inputs if i.name == name)
+
+
+def class_specs(table: Sequence[ClassInfo]) -> list[ClassSpec]:
+    """A class table in the contract's form."""
+    return [ClassSpec(value=c.value, name=c.name, color=c.color, background=c.background) for c in table]
+
+
+@dataclass(frozen=True)
+class ModelPackage:
+    """A loaded package.
+
+    Args:
+        contract: the contract of the file.
+        module: the network in eval mode, float32, on the CPU.
+        path: the file.
+        sha256: hash of the whole file.
+    """
+
+    contract: ModelContract
+    module: nn.Module
+    path: Path
+    sha256: str
+
+
+def tensors_sha256(tensors: Mapping[str, torch.Tensor]) -> str:
+    """SHA-256 over the sorted names, dtypes, shapes and bytes of ``tensors``."""
+    digest = hashlib.sha256()
+    for name in sorted(tensors):
+        tensor = tensors[name].detach().cpu().contiguous()
+        digest.update(f"{name}|{tensor.dtype}|{list(tensor.shape)}|".encode())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().tobytes() if tensor.numel() else b"")
+    return digest.hexdigest()
+
+
+def file_sha256(path: Path) -> str:
+    """SHA-256 of a file, read in pieces."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def save_package(
+    path: str | Path, state: Mapping[str, torch.Tensor], contract: ModelContract, *, overwrite: bool = False
+) -> Path:
+    """Write a package; it appears complete or not at all.
+
+    Args:
+        path: destination, ending in ``.safetensors``.
+        state: tensors by name, as ``module.state_dict()`` gives them; any floating dtype (16-bit storage is loaded to
+            float32).
+        contract: the contract; its ``tensors_sha256`` is filled in here.
+        overwrite: replace an existing file.
+
+    Raises:
+        OutputError: the file exists and ``overwrite`` is not set, or it cannot be written.
+    """
+    path = Path(path)
+    if path.exists() and not overwrite:
+        raise OutputError(f"{path} exists already", hint="choose another name, or add --overwrite")
+    tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in state.items()}
+    contract = contract.model_copy(update={"tensors_sha256": tensors_sha256(tensors)})
+    part = path.with_name(path.name + ".part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        save_file(tensors, part, metadata={HEADER_KEY: contract.model_dump_json(), "format": "pt"})
+        os.replace(part, path)
+    except (OSError, SafetensorError) as error:
+        raise OutputError(f"cannot write {path}: {error}") from error
+    finally:
+        part.unlink(missing_ok=True)
+    return path
+
+
+def read_contract(path: str | Path) -> ModelContract:
+    """Read and check the contract of a package without loading its tensors.
+
+    Raises:
+        ModelError: the file is missing, a pickle, another format, cut short, or has no valid contract.
+    """
+    path = Path(path)
+    header = _read_header(path)
+    text = header.get("__metadata__", {}).get(HEADER_KEY)
+    if text is None:
+        raise ModelError(
+            f"{path.name} is not a model package",
+            found="a safetensors file without a contract",
+            expected=f"the header key {HEADER_KEY!r}",
+            hint="make a package of it: codemae models convert FILE -o PACKAGE.safetensors --preset NAME",
+        )
+    try:
+        return ModelContract.model_validate_json(text)
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(str(p) for p in first["loc"]) or "contract"
+        raise ModelError(
+            f"the contract of {path.name} is not valid", found=f"{field}: {first['msg']}", expected="contract format 1"
+        ) from error
+
+
+def load_package(path: str | Path) -> ModelPackage:
+    """Load a package: contract, network (eval mode, float32, CPU), hash.
+
+    Raises:
+        ModelError: see :func:`read_contract`; or the tensors do not fit the architecture that the contract names.
+    """
+    path = Path(path)
+    contract = read_contract(path)
+    module = models.build(contract.architecture.name, contract.architecture.config)
+    state = _load_tensors(path)
+    state = {name: t.float() if t.is_floating_point() else t for name, t in state.items()}
+    load_strict(module, state, path.name)
+    return ModelPackage(contract, module.eval().requires_grad_(False), path, file_sha256(path))
+
+
+def load_strict(module: nn.Module, state: Mapping[str, torch.Tensor], name: str) -> None:
+    """Load ``state`` into ``module``; every key and shape must agree.
+
+    Raises:
+        ModelError: names the first keys that differ.
+    """
+    own = module.state_dict()
+    wrong = [f"missing {k}" for k in own if k not in state] + [f"unknown {k}" for k in state if k not in own]
+    wrong += [
+        f"{k}: {list(state[k].shape)} for {list(own[k].shape)}"
+        for k in own
+        if k in state and state[k].shape != own[k].shape
+    ]
+    if wrong:
+        more = f" and {len(wrong) - 4} more" if len(wrong) > 4 else ""
+        raise ModelError(
+            f"the tensors of {name} do not fit the architecture",
+            found="; ".join(wrong[:4]) + more,
+            expected=f"the {len(own)} entries of {type(module).__name__}",
+            hint="check the architecture and its configuration",
+        )
+    module.load_state_dict(dict(state), strict=True)
+
+
+def _load_tensors(path: Path) -> dict[str, torch.Tensor]:
+    try:
+        return load_file(path)
+    except (SafetensorError, OSError, ValueError) as error:
+        raise ModelError(f"{path.name} cannot be read: {error}", hint="fetch or copy the file again") from error
+
+
+def _read_header(path: Path) -> dict[str, Any]:
+    """The JSON header of a safetensors file: 8 bytes little-endian length, then that many bytes of JSON."""
+    try:
+        size = path.stat().st_size
+        with path.open("rb") as file:
+            head = file.read(8)
+            length = struct.unpack("<Q", head)[0] if len(head) == 8 else 0
+            if 2 <= length <= size - 8:
+                header = json.loads(file.read(length))
+                if isinstance(header, dict):
+                    return header
+    except FileNotFoundError:
+        raise ModelError(
+            f"there is no model file {path}", hint="codemae models list shows the models by name"
+        ) from None
+    except IsADirectoryError:
+        raise ModelError(f"{path} is a folder, not a model file") from None
+    except OSError as error:
+        raise ModelError(f"{path} cannot be read: {error}") from error
+    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError):
+        pass
+    kind = "a pickled checkpoint" if head[:2] in (b"PK", b"\x80\x02", b"\x80\x04", b"\x80\x05") else "another format"
+    if kind == "another format" and b"__metadata__" in head + path.open("rb").read(64):
+        kind = "a safetensors file that is cut short"
+    raise ModelError(
+        f"{path.name} is not a model package",
+        found=kind,
+        expected="a .safetensors file with a contract",
+        hint="published checkpoints come in through: codemae models convert FILE -o PACKAGE.safetensors --preset NAME",
+    )

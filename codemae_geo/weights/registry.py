@@ -1,0 +1,97 @@
+"""Models by name: bundled ones, the user's folder, and files on the Hugging Face hub."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from codemae_geo.errors import ModelError
+from codemae_geo.weights.package import ModelPackage, load_package
+
+#: the model that `codemae damage` takes when none is named
+DEFAULT_DAMAGE_MODEL = "damage-tiny-optical"
+
+BUNDLED = Path(__file__).parent / "bundled"
+
+
+@dataclass(frozen=True)
+class KnownModel:
+    """A model that can be asked for by name."""
+
+    name: str
+    path: Path
+    origin: str
+
+
+def user_folder() -> Path:
+    """Where a user keeps packages: ``$CODEMAE_MODELS``, else ``~/.codemae/models``."""
+    return Path(os.environ.get("CODEMAE_MODELS") or Path.home() / ".codemae" / "models")
+
+
+def known_models() -> list[KnownModel]:
+    """All packages that can be asked for by name; the user's folder wins over a bundled model of the same name."""
+    found: dict[str, KnownModel] = {}
+    for folder, origin in ((BUNDLED, "bundled"), (user_folder(), "user")):
+        for path in sorted(folder.glob("*.safetensors")) if folder.is_dir() else ():
+            name = path.stem.replace("_", "-")
+            found[name] = KnownModel(name, path, origin)
+    return sorted(found.values(), key=lambda m: m.name)
+
+
+def resolve(model: str | Path) -> Path:
+    """The package file that ``model`` names.
+
+    Args:
+        model: a file; a known name; or ``hf:OWNER/REPO@REVISION[/FILE]`` (the revision is a must: a name that moves is
+            not a model; FILE defaults to ``model.safetensors``).
+
+    Raises:
+        ModelError: no such file or name; the nearest known name is offered.
+    """
+    text = os.fspath(model)
+    if text.startswith("hf:"):
+        return _from_hub(text)
+    if Path(text).exists():
+        return Path(text)
+    names = {m.name: m.path for m in known_models()}
+    if text in names:
+        return names[text]
+    if Path(text).suffix or os.sep in text or "/" in text:
+        raise ModelError(f"there is no model file {text}", hint="codemae models list shows the models by name")
+    near = difflib.get_close_matches(text, names, n=1)
+    raise ModelError(
+        f"no model is called {text!r}",
+        expected=", ".join(names) or "a file",
+        hint=f"did you mean {near[0]!r}?" if near else "codemae models list shows the models by name",
+    )
+
+
+def load_model(model: str | Path) -> ModelPackage:
+    """Load a model package by file, name or hub address, see :func:`resolve`.
+
+    Examples:
+        >>> from codemae_geo import load_model
+        >>> load_model("damage-tiny-optical").contract.task
+        'damage'
+    """
+    return load_package(resolve(model))
+
+
+def _from_hub(address: str) -> Path:
+    match = re.fullmatch(r"hf:([\w.-]+/[\w.-]+)@([\w.-]+)(?:/(.+))?", address)
+    if match is None:
+        raise ModelError(
+            f"{address!r} is not a hub address",
+            expected="hf:OWNER/REPO@REVISION or hf:OWNER/REPO@REVISION/FILE.safetensors",
+        )
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
+    repo, revision, file = match.groups()
+    try:
+        return Path(hf_hub_download(repo, file or "model.safetensors", revision=revision))
+    except (HfHubHTTPError, LocalEntryNotFoundError, OSError, ValueError) as error:
+        raise ModelError(f"{address} cannot be fetched", found=str(error).splitlines()[0]) from error
