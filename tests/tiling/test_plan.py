@@ -90,7 +90,7 @@ def test_ring_refuses_rows_that_are_gone() -> None:
 
 @pytest.mark.parametrize("arguments", [(0, 5, 8, 0.5), (5, 5, 0, 0.5), (5, 5, 8, 1.0), (5, 5, 8, -0.1)])
 def test_impossible_plans_are_refused(arguments: tuple[int, int, int, float]) -> None:
-    with pytest.raises(ValueError, match="plan|overlap"):
+    with pytest.raises(ValueError, match=r"plan|overlap"):
         plan_tiles(*arguments)
 
 
