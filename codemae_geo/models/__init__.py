@@ -1,0 +1,77 @@
+"""Architectures, one readable file each, and the registry that builds them from a name and a configuration.
+
+Importing this package needs torch and timm only; it registers ``codemae_tiny|small|base|large`` with timm.
+"""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+from collections.abc import Mapping
+from typing import Any
+
+from torch import nn
+
+from codemae_geo.errors import ModelError
+from codemae_geo.models.damageformer import DamageFormer, encoder_config
+from codemae_geo.models.hivit import HiViT
+from codemae_geo.models.segmenter import Segmenter
+
+__all__ = ["ARCHITECTURES", "DamageFormer", "HiViT", "Segmenter", "build"]
+
+#: name -> class; the configuration of each is the keyword arguments of its class, where they are documented
+ARCHITECTURES: dict[str, type[nn.Module]] = {
+    "damageformer": DamageFormer,  # forward(pre, post) -> (localisation [B,2,H,W], damage [B,K,H,W])
+    "segmenter": Segmenter,  # forward(image) -> [B,K,H,W]
+    "classifier": HiViT,  # num_classes=K, num_outs=1: forward(image) -> [B,K]
+    "backbone": HiViT,  # num_outs=3|4|5: forward(image) -> list of maps, finest first
+}
+
+
+def build(architecture: str, config: Mapping[str, Any] | None = None) -> nn.Module:
+    """Build an untrained model by name.
+
+    Args:
+        architecture: a key of :data:`ARCHITECTURES`.
+        config: keyword arguments of its class. For "classifier" and "backbone" a ``variant`` ("tiny", "small", "base",
+            "large") may stand for the sizes; "backbone" has three levels unless ``num_outs`` says otherwise.
+
+    Raises:
+        ModelError: unknown architecture, unknown or missing key, or a value that cannot be used.
+    """
+    config = dict(config or {})
+    if architecture not in ARCHITECTURES:
+        raise _unknown("architecture", architecture, list(ARCHITECTURES))
+    cls = ARCHITECTURES[architecture]
+    if cls is HiViT:
+        _known(architecture, config, HiViT, extra=("variant",))
+        config = encoder_config(config)
+        if architecture == "classifier":
+            if not config.get("num_classes"):
+                raise ModelError("A classifier needs num_classes.", found="none", expected="num_classes=K, K > 0")
+            config.setdefault("num_outs", 1)
+        else:
+            config.setdefault("num_outs", 3)
+    else:
+        _known(architecture, config, cls)
+        encoder = config.get("encoder")
+        if isinstance(encoder, Mapping):
+            _known("encoder", dict(encoder), HiViT, extra=("variant",))
+    return cls(**config)
+
+
+def _known(owner: str, config: dict[str, Any], cls: type[nn.Module], extra: tuple[str, ...] = ()) -> None:
+    allowed = [*inspect.signature(cls).parameters, *extra]
+    for key in config:
+        if key not in allowed:
+            raise _unknown(f"key in the configuration of '{owner}'", key, allowed)
+
+
+def _unknown(what: str, found: str, known: list[str]) -> ModelError:
+    near = difflib.get_close_matches(found, known, n=1, cutoff=0.5)
+    return ModelError(
+        f"Unknown {what}.",
+        found=repr(found),
+        expected=", ".join(sorted(known)),
+        hint=f"did you mean {near[0]!r}?" if near else None,
+    )
