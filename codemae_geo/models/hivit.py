@@ -482,7 +482,7 @@ class HiViT(nn.Module):
 
     def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
         """Layer groups for layer-wise learning-rate decay: tokenizers and positions first, then block by block."""
-        return {"stem": r"^absolute_pos_embed|^patch_embed_(rgb|sar)", "blocks": [(r"^blocks\.(\d+)", None)]}
+        return {"stem": r"^absolute_pos_embed|^patch_embed_(?:rgb|sar)", "blocks": [(r"^blocks\.(\d+)", None)]}
 
     def get_classifier(self) -> nn.Module:
         """The last linear layer."""
