@@ -1,0 +1,145 @@
+"""Complete output or none: files are made in a staging folder beside their destination and moved when whole."""
+
+from __future__ import annotations
+
+import errno
+import shutil
+import tempfile
+from pathlib import Path
+from types import TracebackType
+
+from codemae_geo.errors import OutputError
+
+#: what the operating system, libtiff and SQLite say when a device, a quota or a file-size limit is exhausted
+_FULL_WORDS = ("no space left", "disk is full", "disk full", "file too large", "quota exceeded", "not enough space")
+_FULL_ERRNO = (errno.ENOSPC, errno.EDQUOT if hasattr(errno, "EDQUOT") else errno.ENOSPC, errno.EFBIG)
+_MIB = 2**20
+
+
+def check_writable(path: Path, *, overwrite: bool) -> None:
+    """Refuse a destination that exists (unless ``overwrite``) or whose folder does not.
+
+    Raises:
+        OutputError: the file exists, is a folder, or its folder is missing.
+    """
+    if path.is_dir():
+        raise OutputError(f"{path} is a folder", expected="the name of a file to write")
+    if path.exists() and not overwrite:
+        raise OutputError(f"{path} exists and is not replaced", hint="choose another name or add --overwrite")
+    if not path.parent.is_dir():
+        raise OutputError(f"the folder of {path} does not exist", hint=f"create {path.parent} first")
+
+
+def free_bytes(folder: Path) -> int:
+    """Bytes an unprivileged user may still write below ``folder`` (or its nearest existing parent)."""
+    existing = next(p for p in (folder.absolute(), *folder.absolute().parents) if p.exists())
+    return shutil.disk_usage(existing).free
+
+
+def check_space(folder: Path, needed: int) -> None:
+    """Refuse to start a run whose outputs would not fit.
+
+    Args:
+        folder: where the outputs go; need not exist yet.
+        needed: bytes, for instance the sum of :func:`codemae_geo.raster.write.estimate_bytes`.
+
+    Raises:
+        OutputError: fewer than ``needed`` bytes are free.
+    """
+    free = free_bytes(folder)
+    if free < needed:
+        raise OutputError(
+            f"not enough disk space in {folder}",
+            found=f"{free / _MIB:,.0f} MiB ({free} bytes) free",
+            expected=f"about {needed / _MIB:,.0f} MiB ({needed} bytes)",
+            hint="free some space, write to another disk, or ask for fewer outputs or a coarser --res",
+        )
+
+
+def write_failure(error: BaseException, path: Path, needed: int | None = None) -> OutputError:
+    """The :class:`OutputError` for a failed write, "disk full" where that was the cause.
+
+    libtiff reports a full disk in words that depend on where it struck ("Write error at scanline 512"), so besides the
+    words of the error and its causes the free space itself is asked.
+
+    Args:
+        error: what GDAL, SQLite or the operating system raised.
+        path: the destination.
+        needed: bytes that the output was expected to take, if known.
+    """
+    chain: list[BaseException] = [error]
+    while (cause := chain[-1].__cause__ or chain[-1].__context__) is not None and cause not in chain:
+        chain.append(cause)
+    said = "; ".join(str(e) for e in chain)
+    free = free_bytes(path.parent)
+    full = (
+        any(isinstance(e, OSError) and e.errno in _FULL_ERRNO for e in chain)
+        or any(word in said.lower() for word in _FULL_WORDS)
+        or free < _MIB
+    )
+    size = f"about {needed} bytes" if needed else None
+    if full:
+        return OutputError(
+            f"disk full while writing {path}",
+            found=f"{free} bytes free ({said})",
+            expected=size,
+            hint="free some space or write to another disk; nothing half-written was left",
+        )
+    return OutputError(
+        f"could not write {path}",
+        found=f"{said}; {free} bytes free",
+        expected=size,
+        hint="check the disk, its quota and the folder's permissions; nothing half-written was left",
+    )
+
+
+class Staging:
+    """A temporary folder beside a destination, whose files replace the final ones together at the end.
+
+    The folder lies on the destination's own disk, so moving is a rename. As a context manager it removes itself with
+    all that is in it; only files that :meth:`publish` moved survive.
+    """
+
+    def __init__(self, path: Path, *, overwrite: bool = False) -> None:
+        """Check the destination and create the folder.
+
+        Raises:
+            OutputError: see :func:`check_writable`; or the folder is read-only.
+        """
+        self.path = path
+        check_writable(path, overwrite=overwrite)
+        try:
+            self.folder = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent))
+        except OSError as error:
+            raise write_failure(error, path) from error
+
+    def publish(self, *names: str) -> None:
+        """Move the named files to the destination's folder, in this order, over whatever is there."""
+        for name in names:
+            (self.folder / name).replace(self.path.parent / name)
+
+    def discard(self) -> None:
+        """Remove the folder and everything still in it; may be called more than once."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def __enter__(self) -> Staging:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.discard()
+
+
+def write_text(path: Path, text: str, *, overwrite: bool = False) -> None:
+    """Write a whole UTF-8 text file or none.
+
+    Raises:
+        OutputError: the file exists, or the disk is full.
+    """
+    with Staging(path, overwrite=overwrite) as staging:
+        try:
+            (staging.folder / path.name).write_text(text, encoding="utf-8")
+            staging.publish(path.name)
+        except OSError as error:
+            raise write_failure(error, path) from error

@@ -1,0 +1,166 @@
+"""Everything a map viewer needs to draw our outputs, generated from the one table of classes.
+
+QGIS (3.22 and later) shows a raster with the side-car ``name.qml`` exactly as that says; other programs read the
+palette inside the TIFF and the category names and attribute table of ``name.tif.aux.xml``. A GeoPackage carries the QML
+of each layer in its own ``layer_styles`` table.
+"""
+
+from __future__ import annotations
+
+import xml.etree.ElementTree as ET
+from collections.abc import Sequence
+
+from codemae_geo.classes import ClassInfo, ClassTable
+
+#: opacity of class colours above imagery
+OPACITY = 0.8
+#: outline of polygons, dark on light and on dark imagery alike
+OUTLINE = "#232323"
+#: buildings without an answer, and without damage to show
+GREY = "#808080"
+#: low to high confidence: five steps of the viridis ramp (uniform in lightness, safe under colour-vision deficiencies)
+CONFIDENCE_RAMP = ((0.0, "#440154"), (0.25, "#3b528b"), (0.5, "#21918c"), (0.75, "#5ec962"), (1.0, "#fde725"))
+
+_QGIS_VERSION = "3.22.0"
+#: usage codes of a GDAL raster attribute table (GDALRATFieldUsage): min-max value, name, red, green, blue, alpha
+_RAT_FIELDS = (("Value", 0, 5), ("Class", 2, 2), ("Red", 0, 6), ("Green", 0, 7), ("Blue", 0, 8), ("Alpha", 0, 9))
+_RAT_TYPES = {0: "Integer", 2: "String"}
+
+
+def rgba(info: ClassInfo) -> tuple[int, int, int, int]:
+    """Red, green, blue, alpha of a class, 0 to 255; a background class is transparent."""
+    return (*info.rgb, 0 if info.background else 255)
+
+
+def palette(classes: ClassTable) -> dict[int, tuple[int, int, int, int]]:
+    """Colour map of a class raster, as ``rasterio``'s ``write_colormap`` takes it (TIFF itself drops the alpha)."""
+    return {c.value: rgba(c) for c in classes}
+
+
+def aux_xml(classes: ClassTable) -> str:
+    """GDAL's ``.aux.xml`` (PAM) for band 1: category names and a thematic raster attribute table."""
+    root = ET.Element("PAMDataset")
+    band = ET.SubElement(root, "PAMRasterBand", band="1")
+    names = ET.SubElement(band, "CategoryNames")
+    for info in classes:
+        ET.SubElement(names, "Category").text = info.name
+    table = ET.SubElement(band, "GDALRasterAttributeTable", tableType="thematic")
+    for index, (name, kind, usage) in enumerate(_RAT_FIELDS):
+        field = ET.SubElement(table, "FieldDefn", index=str(index))
+        ET.SubElement(field, "Name").text = name
+        ET.SubElement(field, "Type", typeAsString=_RAT_TYPES[kind]).text = str(kind)
+        ET.SubElement(field, "Usage").text = str(usage)
+    for index, info in enumerate(classes):
+        row = ET.SubElement(table, "Row", index=str(index))
+        for value in (info.value, info.name, *rgba(info)):
+            ET.SubElement(row, "F").text = str(value)
+    return _text(root)
+
+
+def raster_qml(classes: ClassTable) -> str:
+    """QGIS style of a class raster: one entry for each foreground class; background stays transparent."""
+    root, renderer = _raster_style("paletted")
+    entries = ET.SubElement(renderer, "colorPalette")
+    for info in classes.foreground:
+        ET.SubElement(
+            entries, "paletteEntry", value=str(info.value), color=info.color, alpha="255", label=_label(info.name)
+        )
+    return _text(root, qgis=True)
+
+
+def confidence_qml() -> str:
+    """QGIS style of a confidence or probability band in 0..1 (the band's scale applied, as QGIS does)."""
+    root, renderer = _raster_style("singlebandpseudocolor")
+    renderer.attrib |= {"classificationMin": "0", "classificationMax": "1"}
+    shader = ET.SubElement(
+        ET.SubElement(renderer, "rastershader"),
+        "colorrampshader",
+        colorRampType="INTERPOLATED",
+        classificationMode="1",
+        clip="0",
+        minimumValue="0",
+        maximumValue="1",
+        labelPrecision="2",
+    )
+    for value, color in CONFIDENCE_RAMP:
+        ET.SubElement(shader, "item", value=str(value), color=color, alpha="255", label=f"{value:g}")
+    return _text(root, qgis=True)
+
+
+def polygon_qml(classes: ClassTable, field: str = "class") -> str:
+    """QGIS style of damage polygons: filled by class at 80 % opacity, dark outline."""
+    return _categories(field, [(str(c.value), _label(c.name), _fill(c.color)) for c in classes.foreground])
+
+
+def building_qml(classes: ClassTable, field: str = "class") -> str:
+    """QGIS style of the per-building table.
+
+    As :func:`polygon_qml`; footprints in which no building was found have a thin grey outline, and footprints without
+    an answer (status ``nodata`` or ``outside``, class NULL) a grey hatch.
+    """
+    found = [(str(c.value), _label(c.name), _fill(c.color)) for c in classes.foreground]
+    empty = [(str(c.value), "No building found", _fill(GREY, "no", GREY)) for c in classes if c.background]
+    return _categories(field, [*found, *empty, ("", "Not analysed", _fill(GREY, "b_diag", GREY))])
+
+
+def _label(name: str) -> str:
+    return name.replace("_", " ").capitalize()
+
+
+def _raster_style(kind: str) -> tuple[ET.Element, ET.Element]:
+    root = ET.Element("qgis", version=_QGIS_VERSION, styleCategories="Symbology")
+    pipe = ET.SubElement(root, "pipe")
+    renderer = ET.SubElement(pipe, "rasterrenderer", type=kind, band="1", opacity=str(OPACITY), alphaBand="-1")
+    ET.SubElement(renderer, "rasterTransparency")
+    return root, renderer
+
+
+def _fill(color: str, style: str = "solid", outline: str = OUTLINE) -> dict[str, str]:
+    """Options of QGIS's simple fill."""
+    return {
+        "color": _rgba_text(color),
+        "style": style,
+        "outline_color": _rgba_text(outline),
+        "outline_style": "solid",
+        "outline_width": "0.2",
+        "outline_width_unit": "MM",
+        "joinstyle": "bevel",
+        "offset": "0,0",
+        "offset_unit": "MM",
+    }
+
+
+def _rgba_text(color: str) -> str:
+    return ",".join(str(int(color[i : i + 2], 16)) for i in (1, 3, 5)) + ",255"
+
+
+def _categories(field: str, entries: Sequence[tuple[str, str, dict[str, str]]]) -> str:
+    """A categorised vector style; ``entries`` are (value, label, fill options), value "" standing for NULL."""
+    root = ET.Element("qgis", version=_QGIS_VERSION, styleCategories="Symbology")
+    renderer = ET.SubElement(
+        root, "renderer-v2", type="categorizedSymbol", attr=field, forceraster="0", symbollevels="0", enableorderby="0"
+    )
+    categories = ET.SubElement(renderer, "categories")
+    symbols = ET.SubElement(renderer, "symbols")
+    for index, (value, label, options) in enumerate(entries):
+        ET.SubElement(categories, "category", symbol=str(index), value=value, type="string", label=label, render="true")
+        symbol = ET.SubElement(
+            symbols,
+            "symbol",
+            name=str(index),
+            type="fill",
+            alpha=str(OPACITY),
+            clip_to_extent="1",
+            force_rhr="0",
+        )
+        layer = ET.SubElement(symbol, "layer", {"class": "SimpleFill", "enabled": "1", "pass": "0", "locked": "0"})
+        table = ET.SubElement(layer, "Option", type="Map")
+        for name, text in options.items():
+            ET.SubElement(table, "Option", type="QString", name=name, value=text)
+    return _text(root, qgis=True)
+
+
+def _text(root: ET.Element, *, qgis: bool = False) -> str:
+    ET.indent(root, " ")
+    head = "<!DOCTYPE qgis PUBLIC 'http://mrcc.com/qgis.dtd' 'SYSTEM'>\n" if qgis else ""
+    return head + ET.tostring(root, encoding="unicode") + "\n"
