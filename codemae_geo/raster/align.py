@@ -1,0 +1,220 @@
+"""The one grid of a run, and the checks that two dates belong together."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import shapely
+from affine import Affine
+from odc.geo.geobox import GeoBox
+from pyproj import CRS
+from pyproj.exceptions import CRSError
+
+from codemae_geo.errors import InputError
+from codemae_geo.raster.geo import (
+    apply,
+    center_lonlat,
+    cover,
+    crs_name,
+    equal_area_crs,
+    is_north_up,
+    local_scale,
+    outline,
+    shifted,
+    transform_points,
+    utm_crs,
+)
+from codemae_geo.raster.scene import Scene
+from codemae_geo.sensors import Array
+
+GridChoice = Literal["pre", "post", "utm"]
+Bounds = tuple[float, float, float, float]
+
+
+@dataclass(frozen=True)
+class Overlap:
+    """Where two dates cover the same ground, by the extents of their files.
+
+    Args:
+        area_m2: true area (equal-area projection).
+        fraction_of_pre: share of the pre scene's extent.
+        fraction_of_post: share of the post scene's extent.
+        geometry: shapely geometry of the common ground in ``crs``.
+        crs: an equal-area system centred on the pre scene.
+    """
+
+    area_m2: float
+    fraction_of_pre: float
+    fraction_of_post: float
+    geometry: Any
+    crs: str
+
+
+def same_scene(pre: Scene, post: Scene) -> None:
+    """Refuse one file as both dates.
+
+    Raises:
+        InputError: a file is named in both scenes.
+    """
+    before = {_identity(f.path) for f in pre.files}
+    for file in post.files:
+        if _identity(file.path) in before:
+            raise InputError(
+                "The same file is given as pre and as post.", found=file.name, expected="two dates",
+                hint="check --pre and --post",
+            )  # fmt: skip
+
+
+def _identity(path: str) -> str:
+    local = Path(path) if len(path) < 4096 and not path.startswith("<") else None
+    return str(local.resolve()) if local is not None and local.exists() else path
+
+
+def overlap(pre: Scene, post: Scene) -> Overlap:
+    """Common ground of two scenes, in a common equal-area system.
+
+    Raises:
+        InputError: there is none; the message names both extents.
+    """
+    crs = equal_area_crs(*center_lonlat(pre.geobox))
+    a, b = pre.footprint(crs), post.footprint(crs)
+    common = shapely.intersection(a, b)
+    if common.area <= 0:
+        raise InputError(
+            "The two scenes do not overlap.",
+            found=f"pre {_lonlat_extent(pre)}, post {_lonlat_extent(post)}",
+            expected="two scenes of one place",
+            hint="check the files, and --src-crs if it was given",
+        )
+    return Overlap(float(common.area), float(common.area / a.area), float(common.area / b.area), common, crs)
+
+
+def _lonlat_extent(scene: Scene) -> str:
+    west, south, east, north = scene.footprint("EPSG:4326").bounds
+    return f"{west:.4f}..{east:.4f} E {south:.4f}..{north:.4f} N"
+
+
+def target_grid(
+    pre: Scene,
+    post: Scene | None = None,
+    *,
+    grid: GridChoice = "pre",
+    dst_crs: str | None = None,
+    res: float | None = None,
+    bounds: Bounds | None = None,
+    bounds_crs: str | None = None,
+    aoi: tuple[Any, Any] | None = None,
+) -> GeoBox:
+    """The grid that everything is brought to.
+
+    Without options it is the pre mosaic's own grid in full, affine bit for bit, so pre pixels are not resampled. A
+    rotated, skewed or south-up grid gives way to the north-up grid of the same CRS and pixel size, because maps,
+    zonal statistics and most viewers want one (south-up pixels are then only flipped, not interpolated). A grid that is
+    made new (other CRS, other resolution, UTM, north-up) has its edges on whole multiples of the resolution, so that
+    the maps of neighbouring runs fit together.
+
+    Args:
+        pre: the scene before.
+        post: the scene after; needed for ``grid="post"``.
+        grid: whose grid; ``utm`` is the UTM zone in which the middle of the pre scene lies.
+        dst_crs: another CRS.
+        res: pixel size in units of the target CRS; None keeps the ground size of the source's pixel.
+        bounds: (left, bottom, right, top) to crop to, widened to whole pixels.
+        bounds_crs: CRS of ``bounds``; the target grid's own without one.
+        aoi: (shapely geometry, CRS) to crop to, widened to whole pixels.
+
+    Raises:
+        InputError: an unknown CRS, a bad resolution, or a crop outside the grid.
+    """
+    if grid == "post" and post is None:
+        raise ValueError("the post grid needs a post scene")
+    scene = post if grid == "post" and post is not None else pre
+    own = scene.geobox
+    crs = dst_crs if dst_crs is not None else utm_crs(*center_lonlat(own)) if grid == "utm" else None
+    if res is not None and not res > 0:
+        raise InputError("The resolution must be positive.", found=f"--res {res}", expected="for instance --res 0.5")
+    target = own
+    if crs is not None and _crs(crs) != _crs(str(own.crs)):
+        target = _new_grid(scene, crs, res)
+    elif res is not None or not is_north_up(own):
+        target = _new_grid(scene, str(own.crs), res)
+    if bounds is not None:
+        target = crop(target, shapely.box(*bounds), bounds_crs or target.crs, "--bounds")
+    if aoi is not None:
+        target = crop(target, aoi[0], aoi[1], "--aoi")
+    return target
+
+
+def _crs(text: str) -> CRS:
+    try:
+        return CRS.from_user_input(text)
+    except CRSError as error:
+        raise InputError(
+            f"{text} is not a coordinate reference system.", expected="for instance EPSG:32633", hint="see --dst-crs"
+        ) from error
+
+
+def _new_grid(scene: Scene, crs: str, res: float | None) -> GeoBox:
+    """North-up grid in ``crs`` with edges on multiples of ``res`` that covers the files of a scene."""
+    size = res or local_scale(scene.files[0].geobox, crs)
+    boxes = np.array([outline(f.geobox, crs).bounds for f in scene.files])
+    boxes = boxes[np.isfinite(boxes).all(1)]
+    if not np.isfinite(size) or size <= 0 or len(boxes) == 0:
+        raise InputError(f"The {scene.role} scene cannot be expressed in {crs}.", hint="choose another --dst-crs")
+    left, bottom = boxes[:, :2].min(0)
+    right, top = boxes[:, 2:].max(0)
+    # a grid with its corner at the origin: covering the box on it snaps the edges to multiples of the size
+    lattice = GeoBox((1, 1), Affine(size, 0, 0, 0, -size, 0), crs)
+    span = cover(lattice, np.array([left, right]), np.array([bottom, top]))
+    if span is None:
+        raise InputError(f"The {scene.role} scene cannot be expressed in {crs}.", hint="choose another --dst-crs")
+    return shifted(lattice, *span)
+
+
+def crop(grid: GeoBox, geometry: Any, crs: Any, option: str) -> GeoBox:
+    """The part of a grid that covers a geometry, in whole pixels of that grid.
+
+    Raises:
+        InputError: the geometry is empty or outside; ``option`` names where it came from.
+    """
+    dense = shapely.segmentize(geometry, _segment(geometry))
+    xy = shapely.get_coordinates(dense)
+    x, y = transform_points(xy[:, 0], xy[:, 1], crs, grid.crs)
+    span = cover(grid, x, y) if len(xy) else None
+    rows, cols = grid.shape.yx
+    if span is not None:
+        row0, row1, col0, col1 = max(span[0], 0), min(span[1], rows), max(span[2], 0), min(span[3], cols)
+        if row0 < row1 and col0 < col1:
+            return shifted(grid, row0, row1, col0, col1)
+    west, south, east, north = outline(grid).bounds
+    raise InputError(
+        f"The area of interest ({option}) lies outside the scene.",
+        found="an empty geometry" if span is None else _extent(x, y),
+        expected=f"{west:.6g}..{east:.6g} x {south:.6g}..{north:.6g} in {crs_name(grid.crs)}",
+        hint=f"check the coordinates and the CRS of {option}",
+    )
+
+
+def _segment(geometry: Any) -> float:
+    """Edges are cut into pieces so that straight lines of one CRS may bend in the other."""
+    if geometry.is_empty:
+        return 1.0
+    west, south, east, north = geometry.bounds
+    return max(max(east - west, north - south) / 32, 1e-12)
+
+
+def _extent(x: Array, y: Array) -> str:
+    return f"{np.min(x):.6g}..{np.max(x):.6g} x {np.min(y):.6g}..{np.max(y):.6g}"
+
+
+def same_grid(a: GeoBox, b: GeoBox) -> bool:
+    """Equal CRS, shape, and corners within 1e-9 of a pixel."""
+    if a.crs != b.crs or a.shape != b.shape:
+        return False
+    rows, cols = a.shape.yx
+    c, r = np.array([0, cols, 0, cols]), np.array([0, 0, rows, rows])
+    back = apply(~a.affine, *apply(b.affine, c, r))
+    return bool(max(np.abs(back[0] - c).max(), np.abs(back[1] - r).max()) <= 1e-9)

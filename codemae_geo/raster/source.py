@@ -1,0 +1,435 @@
+"""One raster file: what its header says, and windows of it with one valid mask.
+
+Convention: a window is (row0, row1, col0, col1), half open, in pixels of the file; (0, 0) is the outer corner of the
+first pixel.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import rasterio
+from odc.geo.geobox import GeoBox
+from rasterio.enums import ColorInterp, MaskFlags, Resampling
+from rasterio.errors import CRSError, RasterioError, RasterioIOError
+from rasterio.vrt import WarpedVRT
+
+from codemae_geo.errors import InputError
+from codemae_geo.raster.env import gdal_env, is_remote
+from codemae_geo.sensors import Array, Family, Mask
+
+Window = tuple[int, int, int, int]
+
+
+@dataclass(frozen=True)
+class SourceFile:
+    """The header of one raster.
+
+    Args:
+        path: what GDAL opens; an XML text for stacked STAC assets.
+        name: what a person calls it.
+        driver: GDAL driver.
+        geobox: shape, affine and CRS; for ground control points, of the grid they are warped to on reading.
+        count: number of bands in the file.
+        dtype: type of the stored values.
+        nodata: value that means "nothing here"; None without one.
+        mask: what makes a pixel invalid, any of ``nodata``, ``alpha``, ``mask`` (internal or .msk) and ``nan``.
+        bands: indexes of the bands in use, from 1.
+        alpha: index of the alpha band.
+        block_shape: (rows, columns) of one stored block.
+        overviews: decimation factors.
+        scale: measured value = stored value x scale + offset, as the header gives it for the first band in use.
+        offset: see ``scale``.
+        gcps: georeferenced by ground control points.
+        src_crs: CRS given by the user for a file without one.
+        note: remark on the choice of bands, for the log.
+    """
+
+    path: str
+    name: str
+    driver: str
+    geobox: GeoBox
+    count: int
+    dtype: str
+    nodata: float | None
+    mask: tuple[str, ...]
+    bands: tuple[int, ...]
+    alpha: int | None
+    block_shape: tuple[int, int]
+    overviews: tuple[int, ...]
+    scale: float = 1.0
+    offset: float = 0.0
+    gcps: bool = False
+    src_crs: str | None = None
+    note: str = ""
+
+    @property
+    def crs(self) -> Any:
+        """Coordinate reference system (``odc.geo.crs.CRS``)."""
+        return self.geobox.crs
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(rows, columns)."""
+        return self.geobox.shape.yx
+
+    @property
+    def dtype_family(self) -> str:
+        """``uint8``, ``int``, ``float`` or ``complex``."""
+        kind = np.dtype(self.dtype)
+        return "uint8" if kind == np.uint8 else {"u": "int", "i": "int", "f": "float", "c": "complex"}[kind.kind]
+
+
+# ---------------------------------------------------------------------------------------------------- opening
+
+
+class OpenSource:
+    """An open file: the dataset (a warped view for ground control points), closed with :meth:`close`."""
+
+    def __init__(self, path: str, name: str, *, src_crs: str | None = None) -> None:
+        self._stack = ExitStack()
+        try:
+            option = "EMPTY_DIR" if is_remote(path) else "TRUE"
+            with rasterio.Env(GDAL_DISABLE_READDIR_ON_OPEN=option):
+                raw = self._stack.enter_context(rasterio.open(path))
+                self.raw = raw
+                self.dataset = self._georeferenced(raw, src_crs)
+        except RasterioError as error:
+            self._stack.close()
+            raise unreadable(name, error) from error
+        except BaseException:
+            self._stack.close()
+            raise
+
+    def _georeferenced(self, raw: Any, src_crs: str | None) -> Any:
+        gcps, gcp_crs = raw.gcps
+        if not gcps or not raw.transform.is_identity:
+            return raw
+        # complex numbers must not be averaged (their phases cancel); other values are resampled once more on alignment
+        cplx = np.dtype(raw.dtypes[0]).kind == "c"
+        has_alpha = ColorInterp.alpha in raw.colorinterp
+        options = {"nodata": raw.nodata} if raw.nodata is not None else {"add_alpha": not has_alpha and not cplx}
+        return self._stack.enter_context(
+            WarpedVRT(
+                raw, src_crs=src_crs or gcp_crs, crs=src_crs or gcp_crs,
+                resampling=Resampling.nearest if cplx else Resampling.bilinear, **options,
+            )
+        )  # fmt: skip
+
+    def close(self) -> None:
+        """Close the file and its view."""
+        self._stack.close()
+
+    def __enter__(self) -> OpenSource:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+
+def unreadable(name: str, error: Exception) -> InputError:
+    """The error for a file that GDAL cannot read, at opening or later."""
+    reason = str(error.__cause__ or error).strip().splitlines()
+    what = "is not there" if "No such file" in str(error) and not is_remote(name) else "cannot be read"
+    return InputError(
+        f"{name} {what}.",
+        found=reason[-1] if reason else type(error).__name__,
+        expected="a complete raster in a format that GDAL reads",
+        hint=f"check the file with `codemae info {name}`, or fetch it again",
+    )
+
+
+def read_header(
+    path: str,
+    *,
+    name: str | None = None,
+    family: Family,
+    bands: Sequence[int] | None = None,
+    src_crs: str | None = None,
+    nodata: float | None = None,
+) -> SourceFile:
+    """Header of one raster; reads no pixel.
+
+    Args:
+        path: anything GDAL opens.
+        name: name in messages; ``path`` without one.
+        family: ``optical`` takes three bands, ``sar`` one.
+        bands: indexes of the bands to use, from 1; None chooses by :func:`choose_bands`.
+        src_crs: CRS for a file that has none.
+        nodata: overrides the header's.
+
+    Raises:
+        InputError: the file is unreadable or truncated, has no CRS or georeference, or the wrong bands.
+    """
+    name = name or path
+    with gdal_env(), OpenSource(path, name, src_crs=src_crs) as source:
+        ds = source.dataset
+        _check_complete(source.raw, path, name)
+        geobox = _geobox(source.raw, ds, name, src_crs)
+        alpha = _alpha_index(ds)
+        chosen, note = choose_bands(name, family, ds.count, alpha, ds.colorinterp, ds.descriptions, ds.dtypes, bands)
+        dtype = ds.dtypes[chosen[0] - 1]
+        if len({np.dtype(ds.dtypes[b - 1]) for b in chosen}) > 1:
+            raise InputError(
+                f"{name} has bands of different types.", found=", ".join(ds.dtypes), expected="one type",
+                hint="choose bands of one type with --bands",
+            )  # fmt: skip
+        declared = nodata if nodata is not None else ds.nodatavals[chosen[0] - 1]
+        mask = _mask_kinds(ds, chosen[0], dtype, declared, alpha, override=nodata is not None)
+        return SourceFile(
+            path=path, name=name, driver=source.raw.driver, geobox=geobox, count=ds.count, dtype=dtype,
+            nodata=None if declared is None else float(declared), mask=mask, bands=chosen, alpha=alpha,
+            block_shape=tuple(source.raw.block_shapes[chosen[0] - 1]),
+            overviews=tuple(source.raw.overviews(chosen[0])) if ds is source.raw else (),
+            scale=float(ds.scales[chosen[0] - 1]), offset=float(ds.offsets[chosen[0] - 1]),
+            gcps=ds is not source.raw, src_crs=src_crs, note=note,
+        )  # fmt: skip
+
+
+def _check_complete(raw: Any, path: str, name: str) -> None:
+    """A GeoTIFF whose last blocks lie beyond the end of the file opens without complaint; its block table tells."""
+    if raw.driver != "GTiff" or not Path(path).is_file():
+        return
+    size = Path(path).stat().st_size
+    rows, cols = raw.block_shapes[-1]
+    last_row, last_col = (raw.height - 1) // rows, (raw.width - 1) // cols
+    for x, y, band in {(0, 0, 1), (last_col, 0, 1), (0, last_row, 1), (last_col, last_row, raw.count)}:
+        offset = raw.get_tag_item(f"BLOCK_OFFSET_{x}_{y}", "TIFF", bidx=band)
+        length = raw.get_tag_item(f"BLOCK_SIZE_{x}_{y}", "TIFF", bidx=band)
+        if offset and length and int(offset) + int(length) > size:
+            raise InputError(
+                f"{name} is truncated.", found=f"{size:,} bytes",
+                expected=f"at least {int(offset) + int(length):,} bytes",
+                hint="copy or download the file again",
+            )  # fmt: skip
+
+
+def _geobox(raw: Any, ds: Any, name: str, src_crs: str | None) -> GeoBox:
+    if ds.transform.is_identity:
+        rpc = raw.rpcs is not None
+        raise InputError(
+            f"{name} is not georeferenced.",
+            found="rational polynomial coefficients (RPC) only"
+            if rpc
+            else "no geotransform and no ground control points",
+            expected="a geotransform or ground control points",
+            hint=f"orthorectify it with a terrain model: gdalwarp -rpc -to RPC_DEM=dem.tif {name} ortho.tif"
+            if rpc
+            else "georeference it first, or give the original file instead of an export",
+        )
+    try:
+        crs = rasterio.crs.CRS.from_user_input(src_crs) if src_crs else ds.crs
+    except CRSError as error:
+        raise InputError(
+            f"--src-crs {src_crs} is not a coordinate reference system.", expected="for instance EPSG:32633"
+        ) from error
+    if crs is None or not (crs.is_geographic or crs.is_projected):
+        raise InputError(
+            f"{name} has no coordinate reference system.",
+            found="none" if crs is None else "a local (engineering) system",
+            expected="a geographic or projected system",
+            hint="give it with --src-crs, for instance --src-crs EPSG:32633",
+        )
+    # a code, where the file names one, is shorter and faster to compare than the text of the definition
+    authority = crs.to_authority(confidence_threshold=100)
+    return GeoBox((ds.height, ds.width), ds.transform, ":".join(authority) if authority else crs.to_wkt())
+
+
+def _alpha_index(ds: Any) -> int | None:
+    found = [i for i, c in enumerate(ds.colorinterp, 1) if c == ColorInterp.alpha]
+    return found[0] if found and ds.count > 1 else None
+
+
+def _mask_kinds(
+    ds: Any, band: int, dtype: str, nodata: float | None, alpha: int | None, *, override: bool
+) -> tuple[str, ...]:
+    kinds = []
+    if nodata is not None and not np.isnan(nodata):
+        kinds.append("nodata")
+    if alpha is not None:
+        kinds.append("alpha")
+    if (
+        MaskFlags.per_dataset in (flags := ds.mask_flag_enums[band - 1])
+        and MaskFlags.alpha not in flags
+        and not override
+    ):
+        kinds.append("mask")
+    if np.dtype(dtype).kind in "fc":
+        kinds.append("nan")
+    return tuple(kinds)
+
+
+# ---------------------------------------------------------------------------------------------------- bands
+
+_COLORS = (("red", "r", "b04", "b4"), ("green", "g", "b03", "b3"), ("blue", "b", "b02", "b2"))
+_POLARISATIONS = ("vv", "hh", "vh", "hv")
+
+
+def choose_bands(
+    name: str,
+    family: Family,
+    count: int,
+    alpha: int | None,
+    colorinterp: Sequence[ColorInterp],
+    descriptions: Sequence[str | None],
+    dtypes: Sequence[str],
+    asked: Sequence[int] | None = None,
+) -> tuple[tuple[int, ...], str]:
+    """Indexes (from 1) of the bands to use, and a remark.
+
+    Optical: red, green, blue by colour interpretation, else by description, else Sentinel-2's 4, 3, 2 for 12 or 13
+    unnamed 16-bit bands, else the first three. SAR: the first of VV, HH, VH, HV that a description names, else band 1.
+
+    Raises:
+        InputError: too few bands, or an index that does not exist.
+    """
+    usable = [i for i in range(1, count + 1) if i != alpha]
+    need = 3 if family == "optical" else 1
+    if asked is not None:
+        missing = [b for b in asked if b not in usable]
+        if missing or len(asked) != need:
+            raise InputError(
+                f"The bands {','.join(map(str, asked))} do not fit {name}.",
+                found=f"{len(usable)} band(s) without alpha",
+                expected=f"{need} band(s) of 1 to {count}",
+                hint="list the bands with `codemae info`",
+            )
+        return tuple(asked), "as asked"
+    if len(usable) < need:
+        raise InputError(
+            f"{name} has too few bands for an {family} scene.", found=f"{len(usable)} band(s) without alpha",
+            expected="3 bands (red, green, blue)",
+            hint="for radar imagery say --post-sensor sar; expand a palette with gdal_translate -expand rgb",
+        )  # fmt: skip
+    words = {i: set(re.split(r"[^a-z0-9]+", (descriptions[i - 1] or "").lower())) for i in usable}
+    if family == "sar":
+        for pol in _POLARISATIONS:
+            if found := [i for i in usable if pol in words[i]]:
+                return (found[0],), f"band {found[0]}, named {pol.upper()}"
+        return (usable[0],), "" if len(usable) == 1 else f"band {usable[0]} of {len(usable)}, none is named"
+    colors = [
+        [i for i in usable if colorinterp[i - 1] == c] for c in (ColorInterp.red, ColorInterp.green, ColorInterp.blue)
+    ]
+    if all(colors):
+        return tuple(c[0] for c in colors), "red, green, blue by colour interpretation"
+    named = [[i for i in usable if words[i] & set(color)] for color in _COLORS]
+    if all(named):
+        return tuple(n[0] for n in named), "red, green, blue by band description"
+    if len(usable) in (12, 13) and np.dtype(dtypes[0]).itemsize == 2:
+        return (4, 3, 2), f"bands 4, 3, 2 of {len(usable)}, taken as Sentinel-2"
+    return tuple(usable[:3]), "" if len(usable) == 3 else f"first three of {len(usable)} bands, none is named"
+
+
+# ---------------------------------------------------------------------------------------------------- reading
+
+
+def read_window(ds: Any, file: SourceFile, window: Window, decimation: int = 1) -> tuple[Array, Mask]:
+    """Values ``[C, h, w]`` as stored and the valid mask ``[h, w]`` of one window inside the file.
+
+    Args:
+        ds: the open dataset of ``file``.
+        file: its header.
+        window: (row0, row1, col0, col1).
+        decimation: read every n-th pixel, which GDAL takes from the overviews that the caller has checked for.
+
+    Raises:
+        InputError: the file breaks off or is damaged.
+    """
+    row0, row1, col0, col1 = window
+    shape = (-(-(row1 - row0) // decimation), -(-(col1 - col0) // decimation))
+    place = ((row0, row1), (col0, col1))
+    indexes = [*file.bands, *([file.alpha] if file.alpha else [])]
+    try:
+        # alpha comes with the data: both often share a block
+        data = ds.read(indexes, window=place, out_shape=(len(indexes), *shape))
+        stored = ds.read_masks(file.bands[0], window=place, out_shape=shape) if "mask" in file.mask else None
+    except RasterioIOError as error:
+        raise unreadable(file.name, error) from error
+    values = data[: len(file.bands)]
+    valid = valid_mask(values, file.nodata)
+    if file.alpha:
+        valid &= data[-1] != 0
+    if stored is not None:
+        valid &= stored != 0
+    return values, valid
+
+
+def valid_mask(values: Array, nodata: float | None) -> Mask:
+    """Where ``[C, h, w]`` holds measurements, ``[h, w]``.
+
+    NaN and infinity in any band invalidate a pixel. So does the nodata value, except that zero, and every value of
+    uint8, also occur as measurements in single bands (black, white): there all bands must carry it.
+    """
+    valid = np.ones(values.shape[1:], bool)
+    if values.dtype.kind in "fc":
+        valid &= np.isfinite(values).all(0)
+    if nodata is not None and not np.isnan(nodata):
+        if values.dtype.kind == "f":  # -3.4e38 in a header is rarely the float32 in the pixels
+            with np.errstate(over="ignore"):
+                empty = values == values.dtype.type(nodata)
+        else:
+            empty = values == nodata
+        everywhere = nodata == 0 or values.dtype == np.uint8
+        valid &= ~(empty.all(0) if everywhere else empty.any(0))
+    return valid
+
+
+def sample_files(files: Sequence[SourceFile], size: int = 1024, patch: int = 128) -> tuple[Array, Mask]:
+    """Patches at full resolution, spread evenly over the files, side by side in one sheet: for statistics.
+
+    Full resolution because averages (and overviews) have lost the speckle that tells power from amplitude, and patches
+    because a raster without overviews would have to be decoded whole.
+
+    Args:
+        files: headers with the same bands.
+        size: side of the sheet in pixels; (size / patch)^2 patches are read at most.
+        patch: side of one patch in pixels.
+
+    Returns:
+        Values ``[C, size, size]`` as stored and the valid mask; unused places are invalid.
+    """
+    per_side = max(size // patch, 1)
+    places = _patch_places(files, per_side * per_side, patch)
+    sheet = np.zeros((len(files[0].bands), per_side * patch, per_side * patch), files[0].dtype)
+    valid = np.zeros(sheet.shape[1:], bool)
+    with gdal_env():
+        for file, windows in places:
+            with OpenSource(file.path, file.name, src_crs=file.src_crs) as source:
+                for slot, window in windows:
+                    data, ok = read_window(source.dataset, file, window)
+                    r, c = slot // per_side * patch, slot % per_side * patch
+                    sheet[:, r : r + ok.shape[0], c : c + ok.shape[1]] = data
+                    valid[r : r + ok.shape[0], c : c + ok.shape[1]] = ok
+    return sheet, valid
+
+
+def _patch_places(
+    files: Sequence[SourceFile], count: int, patch: int
+) -> list[tuple[SourceFile, list[tuple[int, Window]]]]:
+    """Slots of the sheet and windows per file, at most ``count`` in all."""
+    if len(files) > count:  # every n-th file, one patch each
+        files = [files[int(i)] for i in np.linspace(0, len(files) - 1, count)]
+    side = max(int((count // len(files)) ** 0.5), 1)
+    places, slot = [], 0
+    for file in files:
+        rows, cols = file.shape
+        windows: list[tuple[int, Window]] = []
+        for r in _starts(rows, patch, side):
+            for c in _starts(cols, patch, side):
+                windows.append((slot, (r, min(r + patch, rows), c, min(c + patch, cols))))
+                slot += 1
+        places.append((file, windows))
+    return places
+
+
+def _starts(length: int, patch: int, side: int) -> list[int]:
+    """At most ``side`` non-overlapping patch starts, spread over ``length``, as evenly inside as at the ends."""
+    n = max(min(side, length // patch), 1)
+    step = length / n
+    return [max(min(int(i * step + (step - patch) / 2), length - patch), 0) for i in range(n)]

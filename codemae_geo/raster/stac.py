@@ -1,0 +1,115 @@
+"""STAC items as scenes: assets by name, one file or one stack of single-band files."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from xml.sax.saxutils import escape
+
+import numpy as np
+import pystac
+import rasterio
+from rasterio.errors import RasterioError
+
+from codemae_geo.errors import InputError
+from codemae_geo.raster.env import gdal_env
+from codemae_geo.sensors import Family
+
+#: asset names tried in turn when the user names none
+_DEFAULT_ASSETS: dict[Family, tuple[tuple[str, ...], ...]] = {
+    "optical": (("visual",), ("red", "green", "blue"), ("B04", "B03", "B02"), ("data",), ("image",)),
+    "sar": (("VV",), ("vv",), ("HH",), ("hh",), ("GEC",), ("data",), ("image",)),
+}
+_VSI = {"http://": "/vsicurl/http://", "https://": "/vsicurl/https://", "s3://": "/vsis3/", "gs://": "/vsigs/"}
+_GDAL_TYPES = {
+    "uint8": "Byte", "int8": "Int8", "uint16": "UInt16", "int16": "Int16", "uint32": "UInt32", "int32": "Int32",
+    "float32": "Float32", "float64": "Float64", "complex64": "CFloat32", "complex128": "CFloat64",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Asset:
+    """What a STAC item offers: ``path`` for GDAL (a VRT text for several assets) and a ``name`` for people."""
+
+    path: str
+    name: str
+
+
+def is_stac_item(path: str) -> bool:
+    """Whether the name looks like one: a .json that is no GDAL raster."""
+    return path.lower().split("?")[0].endswith((".json", ".geojson"))
+
+
+def open_item(path: str, family: Family, assets: Sequence[str] | None = None) -> Asset:
+    """The raster behind a STAC item.
+
+    Args:
+        path: file name or URL of the item.
+        family: decides the assets when none are named.
+        assets: one asset with all bands, or one single-band asset per band.
+
+    Raises:
+        InputError: not a STAC item, an asset that is not there, or assets on different grids.
+    """
+    try:
+        item = pystac.Item.from_file(path)
+        item.make_asset_hrefs_absolute()
+    except (OSError, json.JSONDecodeError, pystac.STACError, KeyError, ValueError, TypeError) as error:
+        raise InputError(
+            f"{path} is not a STAC item.", found=str(error).splitlines()[0] if str(error) else type(error).__name__,
+            expected="a STAC item (JSON) with raster assets",
+        ) from error  # fmt: skip
+    have = item.assets
+    wanted = list(assets) if assets else next((list(n) for n in _DEFAULT_ASSETS[family] if set(n) <= set(have)), None)
+    if wanted is None or not set(wanted) <= set(have):
+        raise InputError(
+            f"The STAC item {item.id} does not have the assets {', '.join(wanted)}." if wanted
+            else f"The STAC item {item.id} has no asset with a usual name for an {family} scene.",
+            found=", ".join(have) or "no assets", expected="names of its assets",
+            hint="name them with --assets red,green,blue",
+        )  # fmt: skip
+    paths = [_gdal_path(have[name].href) for name in wanted]
+    name = f"{item.id}[{','.join(wanted)}]"
+    return Asset(paths[0], name) if len(paths) == 1 else Asset(_stack(paths, wanted, name), name)
+
+
+def _gdal_path(href: str) -> str:
+    for prefix, vsi in _VSI.items():
+        if href.startswith(prefix):
+            return vsi + href[len(prefix) :]
+    return href.removeprefix("file://")
+
+
+def _stack(paths: Sequence[str], bands: Sequence[str], name: str) -> str:
+    """A VRT text with the first band of each file, which must share one grid."""
+    heads = []
+    with gdal_env():
+        for path in paths:
+            try:
+                with rasterio.open(path) as ds:
+                    heads.append((ds.width, ds.height, ds.transform, ds.crs, ds.dtypes[0], ds.nodata))
+            except RasterioError as error:
+                raise InputError(
+                    f"{path} cannot be read.", found=str(error), expected=f"a raster, as {name} says"
+                ) from error
+    width, height, transform, crs, dtype, nodata = heads[0]
+    for band, head in zip(bands, heads, strict=True):
+        if head[:2] != (width, height) or not np.allclose(head[2], transform) or head[4] != dtype:
+            raise InputError(
+                f"The assets of {name} are on different grids.", found=f"{band}: {head[0]} x {head[1]} {head[4]}",
+                expected=f"{width} x {height} {dtype}, as {bands[0]}", hint="choose assets of one resolution",
+            )  # fmt: skip
+    rows = [f'<VRTDataset rasterXSize="{width}" rasterYSize="{height}">']
+    rows += [f"<SRS>{escape(crs.to_wkt())}</SRS>"] if crs else []
+    rows += [f"<GeoTransform>{', '.join(repr(float(v)) for v in transform.to_gdal())}</GeoTransform>"]
+    for number, (path, band) in enumerate(zip(paths, bands, strict=True), 1):
+        local = Path(path).resolve().as_posix() if Path(path).is_file() else path
+        rows += [
+            f'<VRTRasterBand dataType="{_GDAL_TYPES[dtype]}" band="{number}"><Description>{escape(band)}</Description>',
+            "" if nodata is None else f"<NoDataValue>{nodata}</NoDataValue>",
+            f'<SimpleSource><SourceFilename relativeToVRT="0">{escape(local)}</SourceFilename>'
+            "<SourceBand>1</SourceBand></SimpleSource></VRTRasterBand>",
+        ]
+    return "".join([*rows, "</VRTDataset>"])
