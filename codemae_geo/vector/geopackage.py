@@ -1,0 +1,134 @@
+"""One GeoPackage with several styled layers, written in chunks, complete or not at all."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+from types import TracebackType
+
+import geopandas as gpd
+import pyogrio
+from pyogrio.errors import DataLayerError, DataSourceError, FeatureError, FieldError
+
+from codemae_geo.errors import OutputError
+from codemae_geo.outputs import Staging, write_failure
+from codemae_geo.vector.styles import write_layer_styles
+
+_WRITE_ERRORS = (DataSourceError, DataLayerError, FeatureError, FieldError, sqlite3.Error, OSError)
+
+
+class GeoPackageWriter:
+    """Context manager: append chunks to layers, give each a style; the file appears when the block ends well.
+
+    The version is GeoPackage 1.2: QGIS 3.22 warns at every opening of the newer default.
+    """
+
+    def __init__(self, path: Path, *, overwrite: bool = False) -> None:
+        """Check the destination.
+
+        Raises:
+            OutputError: the file exists and ``overwrite`` is false, or its folder is missing or read-only.
+        """
+        self.path = Path(path)
+        self._staging = Staging(self.path, overwrite=overwrite)
+        self._file = self._staging.folder / self.path.name
+        self._layers: set[str] = set()
+        self._styles: dict[str, str] = {}
+
+    def append(
+        self,
+        layer: str,
+        frame: gpd.GeoDataFrame,
+        *,
+        geometry_type: str = "MultiPolygon",
+        qml: str | None = None,
+        tags: Mapping[str, str] | None = None,
+    ) -> None:
+        """Add features to a layer, which the first call creates; an empty first frame makes an empty layer.
+
+        Args:
+            layer: table name.
+            frame: features with a CRS and with the same columns in every call.
+            geometry_type: OGR geometry type of the layer; used by the first call.
+            qml: default QGIS style of the layer.
+            tags: metadata of the layer; used by the first call.
+
+        Raises:
+            OutputError: the disk is full.
+            ValueError: the frame has no CRS.
+        """
+        if frame.crs is None:
+            raise ValueError(f"layer {layer} has no CRS")
+        if qml is not None:
+            self._styles[layer] = qml
+        new = layer not in self._layers
+        if not new and frame.empty:
+            return
+        with self._disk_errors():
+            pyogrio.write_dataframe(
+                frame,
+                self._file,
+                layer=layer,
+                driver="GPKG",
+                append=not new,
+                geometry_type=geometry_type,
+                promote_to_multi=geometry_type.startswith("Multi"),
+                dataset_options=None if self._file.exists() else {"VERSION": "1.2"},
+                layer_metadata=dict(tags) if new and tags else None,
+            )
+        self._layers.add(layer)
+
+    def finish(self, styles: Mapping[str, str] | None = None) -> None:
+        """Write the styles and move the file into place.
+
+        Args:
+            styles: layer -> QML, besides those given to :meth:`append`.
+
+        Raises:
+            OutputError: the disk is full.
+        """
+        try:
+            if self._layers:
+                with self._disk_errors():
+                    write_layer_styles(self._file, {**self._styles, **(styles or {})})
+                    # SQLite's journals of a replaced file must not be taken for the new one's
+                    for suffix in ("-wal", "-shm", "-journal"):
+                        self.path.with_name(self.path.name + suffix).unlink(missing_ok=True)
+                    self._staging.publish(self.path.name)
+        finally:
+            self.abort()
+
+    def abort(self) -> None:
+        """Drop everything; does nothing after :meth:`finish`."""
+        self._staging.discard()
+
+    def __enter__(self) -> GeoPackageWriter:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if kind is None and self._staging.folder.exists():
+            self.finish()
+        else:
+            self.abort()
+
+    @contextmanager
+    def _disk_errors(self) -> Iterator[None]:
+        try:
+            yield
+        except OutputError:
+            raise
+        except _WRITE_ERRORS as error:
+            raise write_failure(error, self.path) from error
+
+
+@contextmanager
+def open_writer(out: Path | GeoPackageWriter, *, overwrite: bool) -> Iterator[GeoPackageWriter]:
+    """A writer of its own for a path, or the caller's writer, which the caller finishes."""
+    with (
+        nullcontext(out) if isinstance(out, GeoPackageWriter) else GeoPackageWriter(out, overwrite=overwrite) as writer
+    ):
+        yield writer

@@ -1,0 +1,63 @@
+"""Read class and confidence rasters as the vector step needs them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import rasterio
+from numpy.typing import NDArray
+
+from codemae_geo.classes import NODATA, ClassTable
+from codemae_geo.errors import InputError
+
+
+@contextmanager
+def open_confidence(path: Path | None, like: Any) -> Iterator[Any]:
+    """An open confidence raster on the grid of ``like`` (an open dataset), or None.
+
+    Raises:
+        InputError: the grids differ, or ``like`` has no CRS.
+    """
+    if like.crs is None:
+        raise InputError(f"{like.name} has no coordinate reference system")
+    if path is None:
+        yield None
+        return
+    with rasterio.open(path) as source:
+        if source.shape != like.shape or not source.transform.almost_equals(like.transform):
+            raise InputError(
+                f"{path} is on another grid than {like.name}",
+                found=f"{source.width} x {source.height} pixels",
+                expected=f"{like.width} x {like.height} pixels with the same transform",
+            )
+        yield source
+
+
+def read_confidence(source: Any, window: Any) -> NDArray[np.float32]:
+    """Band 1 in its physical unit (0..1), NaN where nodata."""
+    raw = source.read(1, window=window)
+    value = raw.astype(np.float32) * np.float32(source.scales[0]) + np.float32(source.offsets[0])
+    if source.nodata is not None:
+        value[raw == source.nodata] = np.nan
+    return value
+
+
+def check_values(raw: NDArray[Any], nodata: float | None, classes: ClassTable, name: str) -> NDArray[np.uint8]:
+    """Class values as uint8 with 255 for nodata.
+
+    Raises:
+        InputError: a value is neither nodata nor in the table.
+    """
+    invalid = raw == NODATA if nodata is None else (raw == NODATA) | (raw == nodata)
+    unknown = ~invalid & ((raw < 0) | (raw >= len(classes)))
+    if unknown.any():
+        raise InputError(
+            f"{name} has class values outside the table of classes",
+            found=", ".join(str(v) for v in np.unique(raw[unknown])[:10]),
+            expected=f"0 to {len(classes) - 1} ({', '.join(classes.names)}) or nodata",
+        )
+    return np.where(invalid, NODATA, raw).astype(np.uint8)
