@@ -7,7 +7,7 @@ first pixel.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -172,7 +172,7 @@ def read_header(
         ds = source.dataset
         _check_complete(source.raw, path, name)
         geobox = _geobox(source.raw, ds, name, src_crs)
-        alpha = _alpha_index(ds)
+        alpha = alpha_index(ds)
         chosen, note = choose_bands(name, family, ds.count, alpha, ds.colorinterp, ds.descriptions, ds.dtypes, bands)
         dtype = ds.dtypes[chosen[0] - 1]
         if len({np.dtype(ds.dtypes[b - 1]) for b in chosen}) > 1:
@@ -181,7 +181,7 @@ def read_header(
                 hint="choose bands of one type with --bands",
             )  # fmt: skip
         declared = nodata if nodata is not None else ds.nodatavals[chosen[0] - 1]
-        mask = _mask_kinds(ds, chosen[0], dtype, declared, alpha, override=nodata is not None)
+        mask = mask_kinds(ds, chosen[0], dtype, declared, alpha, override=nodata is not None)
         return SourceFile(
             path=path, name=name, driver=source.raw.driver, geobox=geobox, count=ds.count, dtype=dtype,
             nodata=None if declared is None else float(declared), mask=mask, bands=chosen, alpha=alpha,
@@ -241,14 +241,16 @@ def _geobox(raw: Any, ds: Any, name: str, src_crs: str | None) -> GeoBox:
     return GeoBox((ds.height, ds.width), ds.transform, ":".join(authority) if authority else crs.to_wkt())
 
 
-def _alpha_index(ds: Any) -> int | None:
+def alpha_index(ds: Any) -> int | None:
+    """Index (from 1) of the alpha band of an open dataset."""
     found = [i for i, c in enumerate(ds.colorinterp, 1) if c == ColorInterp.alpha]
     return found[0] if found and ds.count > 1 else None
 
 
-def _mask_kinds(
+def mask_kinds(
     ds: Any, band: int, dtype: str, nodata: float | None, alpha: int | None, *, override: bool
 ) -> tuple[str, ...]:
+    """What can make a pixel of a band invalid: see :class:`SourceFile`. An override of nodata replaces mask bands."""
     kinds = []
     if nodata is not None and not np.isnan(nodata):
         kinds.append("nodata")
@@ -395,37 +397,30 @@ def sample_files(files: Sequence[SourceFile], size: int = 1024, patch: int = 128
         Values ``[C, size, size]`` as stored and the valid mask; unused places are invalid.
     """
     per_side = max(size // patch, 1)
-    places = _patch_places(files, per_side * per_side, patch)
     sheet = np.zeros((len(files[0].bands), per_side * patch, per_side * patch), files[0].dtype)
     valid = np.zeros(sheet.shape[1:], bool)
-    with gdal_env():
-        for file, windows in places:
-            with OpenSource(file.path, file.name, src_crs=file.src_crs) as source:
-                for slot, window in windows:
-                    data, ok = read_window(source.dataset, file, window)
-                    r, c = slot // per_side * patch, slot % per_side * patch
-                    sheet[:, r : r + ok.shape[0], c : c + ok.shape[1]] = data
-                    valid[r : r + ok.shape[0], c : c + ok.shape[1]] = ok
+    for slot, (data, ok) in enumerate(read_patches(files, per_side * per_side, patch)):
+        r, c = slot // per_side * patch, slot % per_side * patch
+        sheet[:, r : r + ok.shape[0], c : c + ok.shape[1]] = data
+        valid[r : r + ok.shape[0], c : c + ok.shape[1]] = ok
     return sheet, valid
 
 
-def _patch_places(
-    files: Sequence[SourceFile], count: int, patch: int
-) -> list[tuple[SourceFile, list[tuple[int, Window]]]]:
-    """Slots of the sheet and windows per file, at most ``count`` in all."""
-    if len(files) > count:  # every n-th file, one patch each
+def read_patches(files: Sequence[SourceFile], count: int, patch: int = 128) -> Iterator[tuple[Array, Mask]]:
+    """Up to ``count`` patches of ``patch`` x ``patch`` pixels, spread evenly over the files: values and valid mask.
+
+    Files smaller than a patch give what they have; of more files than ``count``, every n-th gives one patch.
+    """
+    if len(files) > count:
         files = [files[int(i)] for i in np.linspace(0, len(files) - 1, count)]
     side = max(int((count // len(files)) ** 0.5), 1)
-    places, slot = [], 0
     for file in files:
         rows, cols = file.shape
-        windows: list[tuple[int, Window]] = []
-        for r in _starts(rows, patch, side):
-            for c in _starts(cols, patch, side):
-                windows.append((slot, (r, min(r + patch, rows), c, min(c + patch, cols))))
-                slot += 1
-        places.append((file, windows))
-    return places
+        with gdal_env(), OpenSource(file.path, file.name, src_crs=file.src_crs) as source:
+            for r in _starts(rows, patch, side):
+                for c in _starts(cols, patch, side):
+                    window = (r, min(r + patch, rows), c, min(c + patch, cols))
+                    yield read_window(source.dataset, file, window)
 
 
 def _starts(length: int, patch: int, side: int) -> list[int]:

@@ -53,14 +53,7 @@ def open_item(path: str, family: Family, assets: Sequence[str] | None = None) ->
     Raises:
         InputError: not a STAC item, an asset that is not there, or assets on different grids.
     """
-    try:
-        item = pystac.Item.from_file(path)
-        item.make_asset_hrefs_absolute()
-    except (OSError, json.JSONDecodeError, pystac.STACError, KeyError, ValueError, TypeError) as error:
-        raise InputError(
-            f"{path} is not a STAC item.", found=str(error).splitlines()[0] if str(error) else type(error).__name__,
-            expected="a STAC item (JSON) with raster assets",
-        ) from error  # fmt: skip
+    item = _item(path)
     have = item.assets
     wanted = list(assets) if assets else next((list(n) for n in _DEFAULT_ASSETS[family] if set(n) <= set(have)), None)
     if wanted is None or not set(wanted) <= set(have):
@@ -73,6 +66,27 @@ def open_item(path: str, family: Family, assets: Sequence[str] | None = None) ->
     paths = [_gdal_path(have[name].href) for name in wanted]
     name = f"{item.id}[{','.join(wanted)}]"
     return Asset(paths[0], name) if len(paths) == 1 else Asset(_stack(paths, wanted, name), name)
+
+
+def item_assets(path: str) -> dict[str, dict[str, str | None]]:
+    """Names of the assets of a STAC item, each with ``href`` and media ``type``.
+
+    Raises:
+        InputError: not a STAC item.
+    """
+    return {name: {"href": asset.href, "type": asset.media_type} for name, asset in _item(path).assets.items()}
+
+
+def _item(path: str) -> pystac.Item:
+    try:
+        item = pystac.Item.from_file(path)
+        item.make_asset_hrefs_absolute()
+    except (OSError, json.JSONDecodeError, pystac.STACError, KeyError, ValueError, TypeError) as error:
+        raise InputError(
+            f"{path} is not a STAC item.", found=str(error).splitlines()[0] if str(error) else type(error).__name__,
+            expected="a STAC item (JSON) with raster assets",
+        ) from error  # fmt: skip
+    return item
 
 
 def _gdal_path(href: str) -> str:
