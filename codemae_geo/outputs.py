@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import shutil
 import tempfile
 from pathlib import Path
@@ -143,3 +144,62 @@ def write_text(path: Path, text: str, *, overwrite: bool = False) -> None:
             staging.publish(path.name)
         except OSError as error:
             raise write_failure(error, path) from error
+
+
+class FolderStaging:
+    """A whole output folder, complete or not at all: files are made in a hidden sibling and moved when all are there.
+
+    As a context manager it removes the hidden folder, so an error or Ctrl-C leaves nothing.
+
+    Args:
+        path: the output folder; it may be missing or empty.
+        overwrite: allow a folder with content: files of the same name are replaced, others stay.
+    """
+
+    def __init__(self, path: str | Path, *, overwrite: bool = False) -> None:
+        """Check the destination and create the hidden folder.
+
+        Raises:
+            OutputError: the folder has content, is a file, or cannot be written.
+        """
+        self.path = Path(path).absolute()
+        if self.path.exists() and not self.path.is_dir():
+            raise OutputError(f"{path} is a file", expected="the name of a folder to create")
+        if self.path.is_dir() and any(self.path.iterdir()) and not overwrite:
+            raise OutputError(
+                f"the output folder {path} exists and is not empty", hint="choose another folder or add --overwrite"
+            )
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            name = f".{self.path.name}."
+            self.folder = Path(tempfile.mkdtemp(prefix=name, suffix=".part", dir=self.path.parent))
+            # mkdtemp makes a private folder; the result gets the rights that mkdir would give
+            umask = os.umask(0)
+            os.umask(umask)
+            self.folder.chmod(0o777 & ~umask)
+        except OSError as error:
+            raise write_failure(error, self.path) from error
+
+    def publish_all(self) -> None:
+        """Move everything into place; a new folder appears by one rename.
+
+        Raises:
+            OutputError: a file could not be moved.
+        """
+        try:
+            if self.path.is_dir():
+                for file in sorted(self.folder.iterdir()):
+                    file.replace(self.path / file.name)
+                self.folder.rmdir()
+            else:
+                self.folder.rename(self.path)
+        except OSError as error:
+            raise write_failure(error, self.path) from error
+
+    def __enter__(self) -> FolderStaging:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        shutil.rmtree(self.folder, ignore_errors=True)

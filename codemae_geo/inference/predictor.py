@@ -86,6 +86,10 @@ class Predictor:
         """Channels of the scores: one per class, and two of the localisation head where that gates."""
         return self._classes + (2 if self._gate else 0)
 
+    def parameters(self) -> Iterator[Tensor]:
+        """The network's weights."""
+        return self._module.parameters()
+
     def __call__(
         self, images: Sequence[NDArray[np.generic]], valid: Sequence[NDArray[np.bool_]]
     ) -> Iterator[NDArray[np.float32]]:

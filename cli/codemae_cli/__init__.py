@@ -1,0 +1,1 @@
+"""The command line `codemae`: every command parses, calls one library function, and prints."""

@@ -1,0 +1,98 @@
+"""The Typer application. Heavy imports happen inside the commands, so that `--help` answers at once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated
+
+import typer
+
+from codemae_cli.commands import damage, demo, doctor, info, models, predict
+
+app = typer.Typer(
+    name="codemae",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help=(
+        "Optical and SAR rasters to maps people act on.\n\n"
+        "Global options work before or after a command: --json, --progress auto|plain|json|none, --quiet, "
+        "--overwrite, --dry-run. Exit codes: 0 done, 1 failed with a message, 2 wrong usage, 130 interrupted."
+    ),
+    epilog="Start with: codemae demo",
+)
+
+
+def _version(show: bool) -> None:
+    if show:
+        from codemae_geo import __version__
+
+        typer.echo(f"codemae-geo {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    """Optical and SAR rasters to maps people act on."""
+
+
+app.command("demo", epilog=demo.EXAMPLES)(demo.demo)
+app.command("damage", epilog=damage.EXAMPLES)(damage.damage)
+app.command("predict", epilog=predict.EXAMPLES)(predict.predict)
+app.command("info", epilog=info.EXAMPLES)(info.info)
+app.command("doctor", epilog=doctor.EXAMPLES)(doctor.doctor)
+app.add_typer(models.app, name="models")
+
+#: global options and whether they take a value
+GLOBALS = {"--json": False, "--quiet": False, "-q": False, "--overwrite": False, "--dry-run": False, "--progress": True}
+
+
+def hoist_globals(args: Sequence[str]) -> list[str]:
+    """Move global options that stand before the command behind it, where the command declares them.
+
+    >>> hoist_globals(["--json", "--progress", "none", "info", "a.tif"])
+    ['info', '--json', '--progress', 'none', 'a.tif']
+    >>> hoist_globals(["--json", "models", "list"])
+    ['models', 'list', '--json']
+    """
+    early: list[str] = []
+    rest = list(args)
+    while rest and rest[0].split("=", 1)[0] in GLOBALS:
+        takes = GLOBALS[rest[0].split("=", 1)[0]] and "=" not in rest[0]
+        early += [rest.pop(0)] + ([rest.pop(0)] if takes and rest else [])
+    if not early or not rest or rest[0].startswith("-"):
+        return early + rest
+    command = 2 if rest[0] == "models" and len(rest) > 1 and not rest[1].startswith("-") else 1
+    return rest[:command] + early + rest[command:]
+
+
+#: options of `damage` that take several values, as `--pre pre/*.tif` becomes in a shell
+SPREAD = ("--pre", "--post")
+
+
+def spread_values(args: Sequence[str]) -> list[str]:
+    """Repeat ``--pre`` and ``--post`` before each of the values that follow them.
+
+    >>> spread_values(["damage", "--pre", "a.tif", "b.tif", "--post", "c.tif", "-o", "out"])
+    ['damage', '--pre', 'a.tif', '--pre', 'b.tif', '--post', 'c.tif', '-o', 'out']
+    """
+    if "damage" not in args[:1]:
+        return list(args)
+    out: list[str] = []
+    current: str | None = None
+    for arg in args:
+        if arg.startswith("-"):
+            current = arg if arg in SPREAD else None
+            fresh = True
+        elif current is not None:
+            if not fresh:
+                out.append(current)
+            fresh = False
+        out.append(arg)
+    return out

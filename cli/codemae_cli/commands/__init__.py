@@ -1,0 +1,1 @@
+"""One module per command, each with its examples; heavy imports stand inside the functions."""

@@ -1,0 +1,62 @@
+"""`codemae demo`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from codemae_cli import options as o
+from codemae_cli.console import close, command, emit, make_reporter, print_json
+from codemae_cli.show import show_map
+
+EXAMPLES = """Examples:
+
+codemae demo
+
+codemae demo -o joplin --overwrite
+"""
+
+
+@command
+def demo(
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder to create.")] = Path("codemae-demo"),
+    device: o.Device = "auto",
+    json_: o.Json = False,
+    progress: o.Progress = "auto",
+    quiet: o.Quiet = False,
+    overwrite: o.Overwrite = False,
+) -> None:
+    """Map the damage of a real tornado from scenes that the package brings: no network, a minute or so on a laptop.
+
+    Joplin, Missouri, 22 May 2011: aerial images before and after, in two coordinate reference systems, and
+    today's building footprints.
+    """
+    import codemae_geo
+    from codemae_geo.inference.damage import MapOptions, map_damage
+
+    scene = Path(codemae_geo.__file__).parent / "data" / "joplin"
+    reporter = make_reporter(progress, quiet)
+    try:
+        result = map_damage(
+            scene / "pre.tif",
+            scene / "post.tif",
+            output,
+            footprints=scene / "buildings.gpkg",
+            options=MapOptions(device=device),
+            overwrite=overwrite,
+            reporter=reporter,
+        )
+    finally:
+        close(reporter)
+    outputs = {kind: str(path) for kind, path in result.outputs.items()}
+    if progress == "json":
+        emit("result", outputs=outputs, summary=result.summary)
+    if json_:
+        print_json({"outputs": outputs, "summary": result.summary})
+    elif not quiet and progress != "json":
+        show_map(result.folder, outputs, result.summary)
+        typer.echo()
+        typer.echo("Drag damage.tif and damage.gpkg into QGIS: they open styled. The same on your scenes:")
+        typer.echo("  codemae damage --pre before.tif --post after.tif -o out")

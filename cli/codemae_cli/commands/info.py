@@ -1,0 +1,35 @@
+"""`codemae info`."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import typer
+
+from codemae_cli import options as o
+from codemae_cli.console import command, print_json
+
+EXAMPLES = """Examples:
+
+codemae info scene.tif
+
+codemae info pre.tif post.tif --json
+"""
+
+
+@command
+def info(
+    rasters: Annotated[list[str], typer.Argument(metavar="RASTER...", help="Rasters, or URLs.")],
+    family: Annotated[
+        Literal["auto", "optical", "sar"], typer.Option(help="What the raster is, for naming its unit.")
+    ] = "auto",
+    json_: o.Json = False,
+) -> None:
+    """Show what a raster is: CRS, size, resolution, bands, nodata, and the sensor and unit it seems to have."""
+    from codemae_geo.raster.inspect import format_info, inspect
+
+    found = [inspect(path) if family == "auto" else inspect(path, family=family) for path in rasters]
+    if json_:
+        print_json({"rasters": found})
+    else:
+        typer.echo("\n\n".join(format_info(f) for f in found))

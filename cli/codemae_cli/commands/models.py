@@ -1,0 +1,150 @@
+"""`codemae models ...`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from codemae_cli import options as o
+from codemae_cli.console import command, print_json
+from codemae_cli.show import size, table
+
+app = typer.Typer(
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="Model packages: list, info, card, convert, verify.",
+)
+
+Name = Annotated[str, typer.Argument(metavar="MODEL", help="Name, file, or hf:OWNER/REPO@REVISION.")]
+
+
+@app.command("list", epilog="Example:\n\ncodemae models list --json")
+@command
+def list_(json_: o.Json = False) -> None:
+    """List the models that can be asked for by name: bundled ones and those in ~/.codemae/models."""
+    from codemae_geo.weights import known_models, read_contract
+
+    found = []
+    for model in known_models():
+        contract = read_contract(model.path)
+        found.append(
+            {
+                "name": model.name,
+                "task": contract.task,
+                "inputs": [i.family for i in contract.inputs],
+                "origin": model.origin,
+                "licence": contract.licence,
+                "description": contract.description,
+                "path": str(model.path),
+            }
+        )
+    if json_:
+        print_json({"models": found})
+    elif not found:
+        typer.echo("no models")
+    else:
+        rows = [
+            (str(m["name"]), str(m["task"]), " + ".join(m["inputs"]), str(m["origin"]), str(m["licence"]))
+            for m in found
+        ]
+        typer.echo(table(rows, ("name", "task", "inputs", "origin", "licence")))
+
+
+@app.command("info", epilog="Example:\n\ncodemae models info damage-tiny-optical")
+@command
+def info(model: Name, json_: o.Json = False) -> None:
+    """Show a package's contract in short: task, inputs, classes, window, size, hash."""
+    from codemae_geo.weights import read_contract, resolve
+    from codemae_geo.weights.package import file_sha256
+
+    path = resolve(model)
+    contract = read_contract(path)
+    if json_:
+        print_json({"path": str(path), "sha256": file_sha256(path), "contract": contract.model_dump()})
+        return
+    rows = [
+        ("name", f"{contract.name} {contract.version}"),
+        ("file", f"{path} ({size(path.stat().st_size)})"),
+        ("sha256", file_sha256(path)),
+        ("task", contract.task),
+        *(
+            (
+                f"input {i.name}",
+                f"{i.family}, {', '.join(i.bands)}, {i.unit}" + (f", {i.gsd[0]:g} to {i.gsd[1]:g} m" if i.gsd else ""),
+            )
+            for i in contract.inputs
+        ),
+        ("classes", ", ".join(c.name for c in contract.classes) or "none"),
+        ("window", f"{contract.window} pixels, overlap {contract.overlap:.0%}"),
+        ("licence", contract.licence),
+    ]
+    typer.echo(table(rows))
+
+
+@app.command(
+    "card",
+    epilog="Examples:\n\ncodemae models card damage-tiny-optical\n\ncodemae models card model.safetensors --stac item.json",
+)
+@command
+def card(
+    model: Name,
+    stac: Annotated[Path | None, typer.Option(help="Also write a STAC item with MLM 1.5 fields.")] = None,
+    json_: o.Json = False,
+    overwrite: o.Overwrite = False,
+) -> None:
+    """Print the model card: what it was trained on, how good it is, what it cannot do."""
+    import json
+
+    from codemae_geo.outputs import write_text
+    from codemae_geo.weights import read_contract, resolve
+    from codemae_geo.weights.card import card_text, stac_item
+
+    path = resolve(model)
+    if stac is not None:
+        write_text(stac, json.dumps(stac_item(path), indent=2) + "\n", overwrite=overwrite)
+    if json_:
+        print_json(stac_item(path))
+    else:
+        typer.echo(card_text(read_contract(path)), nl=False)
+
+
+@app.command(
+    "convert",
+    epilog="Example:\n\ncodemae models convert damage_base.pth -o damage-sar.safetensors --preset damageformer-base",
+)
+@command
+def convert(
+    checkpoint: Annotated[Path, typer.Argument(help="Published checkpoint: .pth, .pt or .safetensors.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Package to write.")],
+    preset: Annotated[str, typer.Option(help="What the checkpoint is: damageformer-base or damageformer-large.")],
+    name: Annotated[str | None, typer.Option(help="Name of the model [default: the preset's].")] = None,
+    licence: Annotated[str | None, typer.Option(help="Licence of the weights.")] = None,
+    json_: o.Json = False,
+    overwrite: o.Overwrite = False,
+) -> None:
+    """Make a model package of a published checkpoint; every key and shape must agree, nothing is unpickled."""
+    from codemae_geo.weights.convert import convert_checkpoint
+
+    contract = convert_checkpoint(checkpoint, output, preset, name=name, licence=licence, overwrite=overwrite)
+    if json_:
+        print_json({"path": str(output), "name": contract.name})
+    else:
+        typer.echo(f"{output}: {contract.name}, {contract.task}")
+
+
+@app.command("verify", epilog="Example:\n\ncodemae models verify damage-tiny-optical")
+@command
+def verify(model: Name, json_: o.Json = False) -> None:
+    """Check that a package is whole and runs: contract, hash, strict loading, finite weights, one forward pass."""
+    from codemae_geo.weights import resolve
+    from codemae_geo.weights.verify import verify_package
+
+    report = verify_package(resolve(model))
+    if json_:
+        print_json(report)
+    else:
+        typer.echo(f"{report['name']}: whole, {report['parameters']:,} parameters, sha256 {report['sha256']}")

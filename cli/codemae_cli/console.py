@@ -1,0 +1,205 @@
+"""How the command line speaks: results to stdout, everything else to stderr, errors in one place."""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+import sys
+import time
+from collections.abc import Callable
+from typing import Any, NoReturn, TypeVar
+
+import typer
+
+from codemae_geo.errors import CodemaeError
+from codemae_geo.progress import Reporter
+
+#: version of the JSON-lines events; a reader refuses a major version it does not know
+PROTOCOL = 1
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def say(message: str) -> None:
+    """One line for people, on stderr."""
+    typer.echo(message, err=True)
+
+
+def emit(event: str, **fields: Any) -> None:
+    """One JSON-lines event on stdout."""
+    sys.stdout.write(json.dumps({"event": event, **fields}, ensure_ascii=False, default=str) + "\n")
+    sys.stdout.flush()
+
+
+def print_json(data: Any) -> None:
+    """The one JSON object that ``--json`` ends stdout with, on one line."""
+    sys.stdout.write(json.dumps(data, ensure_ascii=False, default=str) + "\n")
+    sys.stdout.flush()
+
+
+def duration(seconds: float) -> str:
+    """``75`` as ``1:15``, ``3700`` as ``1:01:40``."""
+    hours, rest = divmod(round(seconds), 3600)
+    minutes, left = divmod(rest, 60)
+    return f"{hours}:{minutes:02}:{left:02}" if hours else f"{minutes}:{left:02}"
+
+
+class PlainReporter(Reporter):
+    """Stages, decisions and warnings as lines on stderr; progress every few seconds."""
+
+    every = 5.0
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._name = ""
+        self._began = self._told = time.monotonic()
+
+    def on_stage(self, name: str, total: int | None) -> None:
+        self._name = name
+        self._began = self._told = time.monotonic()
+        say(f"{name} ...")
+
+    def progress(self, done: int, total: int) -> None:
+        now = time.monotonic()
+        if now - self._told >= self.every or (done == total and now - self._began >= self.every):
+            self._told = now
+            say(f"{self._name}: {rate(done, total, now - self._began)}")
+
+    def log(self, message: str) -> None:
+        say(f"  {message}")
+
+    def on_warning(self, code: str, message: str) -> None:
+        say(f"warning: {message}")
+
+
+def rate(done: int, total: int, seconds: float) -> str:
+    """``128/512 (25 %), 10.2/s, 0:38 left``."""
+    speed = done / seconds if seconds > 0 else 0.0
+    left = f", {duration((total - done) / speed)} left" if speed else ""
+    return f"{done}/{total} ({100 * done // max(total, 1)} %), {speed:.1f}/s{left}"
+
+
+class RichReporter(PlainReporter):
+    """A live line on a terminal; decisions and warnings above it."""
+
+    every = 0.2
+
+    def __init__(self) -> None:
+        super().__init__()
+        from rich.console import Console
+
+        self._console = Console(stderr=True, highlight=False)
+        self._status = self._console.status("")
+        self._status.start()
+
+    def on_stage(self, name: str, total: int | None) -> None:
+        self._name = name
+        self._began = self._told = time.monotonic()
+        self._status.update(f"{name} ...")
+
+    def progress(self, done: int, total: int) -> None:
+        now = time.monotonic()
+        if now - self._told >= self.every:
+            self._told = now
+            self._status.update(f"{self._name}: {rate(done, total, now - self._began)}")
+
+    def log(self, message: str) -> None:
+        self._console.print(f"  {message}", markup=False)
+
+    def on_warning(self, code: str, message: str) -> None:
+        self._console.print("[yellow]warning:[/yellow]", message)
+
+    def close(self) -> None:
+        """Remove the live line."""
+        self._status.stop()
+
+
+class JsonReporter(Reporter):
+    """JSON lines of protocol v1 on stdout, for a program that runs the command line."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._name = ""
+        self._began = self._told = time.monotonic()
+        from codemae_geo import __version__
+
+        emit("hello", protocol=PROTOCOL, version=__version__, pid=os.getpid())
+
+    def on_stage(self, name: str, total: int | None) -> None:
+        self._name = name
+        self._began = time.monotonic()
+        self._told = 0.0
+        emit("stage", name=name, total=total)
+
+    def progress(self, done: int, total: int) -> None:
+        now = time.monotonic()
+        if now - self._told >= 0.2 or done == total:
+            self._told = now
+            passed = now - self._began
+            left = round(passed * (total - done) / done, 1) if done else None
+            emit("progress", stage=self._name, done=done, total=total, eta_s=left)
+
+    def log(self, message: str) -> None:
+        emit("log", level="info", message=message)
+
+    def on_warning(self, code: str, message: str) -> None:
+        emit("warning", code=code, message=message)
+
+
+def make_reporter(mode: str, quiet: bool) -> Reporter:
+    """The reporter for ``--progress`` and ``--quiet``; json is never silenced, a program reads it."""
+    if mode == "json":
+        return JsonReporter()
+    if mode == "none" or quiet:
+        return Reporter()
+    if mode == "auto" and sys.stderr.isatty() and os.environ.get("TERM") != "dumb":
+        return RichReporter()
+    return PlainReporter()
+
+
+def close(reporter: Reporter) -> None:
+    """Take a live line off the terminal."""
+    if isinstance(reporter, RichReporter):
+        reporter.close()
+
+
+def fail(error: CodemaeError, *, as_json: bool, as_events: bool) -> NoReturn:
+    """Print one clear message and leave with 1."""
+    fields = {"code": error.code, "message": error.message, "hint": error.hint}
+    extra = {k: v for k, v in (("found", error.found), ("expected", error.expected)) if v}
+    if as_events:
+        emit("error", **fields, **extra)
+    say(f"error: {error}")
+    if as_json:
+        print_json({"error": {**fields, **extra}})
+    raise typer.Exit(1)
+
+
+def command(function: F) -> F:
+    """Turn the errors of a command into messages and exit codes: 1 failed, 130 interrupted.
+
+    A :class:`CodemaeError` is a message; memory that does not suffice and a full disk are too. Anything else is a bug
+    and keeps its traceback.
+    """
+
+    @functools.wraps(function)
+    def run(*args: Any, **kwargs: Any) -> Any:
+        as_json, as_events = bool(kwargs.get("json_")), kwargs.get("progress") == "json"
+        try:
+            return function(*args, **kwargs)
+        except CodemaeError as error:
+            fail(error, as_json=as_json, as_events=as_events)
+        except MemoryError:
+            fail(
+                CodemaeError("out of memory", hint="a smaller --window, or --dry-run to see what is needed"),
+                as_json=as_json,
+                as_events=as_events,
+            )
+        except KeyboardInterrupt:
+            if as_events:
+                emit("error", code="interrupted", message="interrupted", hint=None)
+            say("interrupted; nothing half-written was left")
+            raise typer.Exit(130) from None
+
+    return run  # type: ignore[return-value]

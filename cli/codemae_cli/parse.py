@@ -1,0 +1,60 @@
+"""Words of the command line as values of the library."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, get_args
+
+from codemae_geo.errors import InputError
+from codemae_geo.inference.job import SceneRequest
+from codemae_geo.sensors import Unit
+
+
+def scene_request(
+    paths: Sequence[str],
+    bands: str | None,
+    src_crs: str | None,
+    nodata: float | None,
+    unit: str,
+    assets: str | None,
+    stretch: str,
+) -> SceneRequest:
+    """The options of one scene.
+
+    Raises:
+        InputError: a word that is no band, unit or stretch.
+    """
+    units: tuple[Any, ...] = ("auto", *get_args(Unit))
+    if unit not in units:
+        raise InputError(f"there is no unit {unit!r}", expected=", ".join(units))
+    return SceneRequest(
+        list(paths),
+        bands=None if bands is None else _bands(bands),
+        src_crs=src_crs,
+        nodata=nodata,
+        unit=unit,  # type: ignore[arg-type]
+        assets=None if assets is None else [a.strip() for a in assets.split(",")],
+        stretch=_stretch(stretch),
+    )
+
+
+def _bands(text: str) -> list[int]:
+    try:
+        bands = [int(b) for b in text.split(",")]
+    except ValueError:
+        bands = []
+    if not bands or min(bands) < 1:
+        raise InputError(f"{text!r} names no bands", expected="numbers from 1, such as 4,3,2")
+    return bands
+
+
+def _stretch(text: str) -> str | tuple[float, float]:
+    if text in ("auto", "minmax"):
+        return text
+    try:
+        low, high = (float(v) for v in text.split(","))
+    except ValueError:
+        raise InputError(f"there is no stretch {text!r}", expected="auto, minmax, or LOW,HIGH") from None
+    if not low < high:
+        raise InputError("the stretch is empty", found=text, expected="LOW below HIGH")
+    return low, high

@@ -1,0 +1,69 @@
+"""Results as tables for people, on stdout, legible without colour."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import typer
+
+
+def table(rows: Sequence[Sequence[str]], header: Sequence[str] | None = None) -> str:
+    """Columns aligned by spaces; columns whose cells all look like numbers are aligned to the right."""
+    lines = [list(header), *map(list, rows)] if header else list(map(list, rows))
+    widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
+    numeric = [all(row[i][:1].isdigit() or row[i][:1] in "-+" for row in rows) for i in range(len(widths))]
+    return "\n".join(
+        "  ".join(
+            cell.rjust(width) if right else cell.ljust(width)
+            for cell, width, right in zip(line, widths, numeric, strict=True)
+        ).rstrip()
+        for line in lines
+    )
+
+
+def size(count: float) -> str:
+    """Bytes as MiB or GiB."""
+    return f"{count / 2**30:.2f} GiB" if count >= 2**30 else f"{count / 2**20:.1f} MiB"
+
+
+def show_estimate(plan: Mapping[str, Any]) -> None:
+    """What ``--dry-run`` prints."""
+    grid, windows, memory = plan["grid"], plan["windows"], dict(plan["memory_bytes"])
+    total = memory.pop("total")
+    rows = [
+        (
+            "grid",
+            f"{grid['width']} x {grid['height']} pixels, {grid['gsd_m']:.3g} m, {grid['crs'].splitlines()[0][:60]}",
+        ),
+        (
+            "windows",
+            f"{windows['count']} of {windows['size'][1]} x {windows['size'][0]} pixels, {windows['blend']} blend",
+        ),
+        ("device", plan["device"]),
+        ("memory", f"{size(total)} and the network's activations"),
+        *((f"  {name.replace('_', ' ')}", size(value)) for name, value in memory.items()),
+        ("disk", f"at most {size(plan['disk_bytes'])}"),
+    ]
+    if "overlap" in plan:
+        rows.append(("overlap", f"{plan['overlap']['area_m2'] / 1e6:.3f} km2"))
+    typer.echo(table(rows))
+
+
+def show_map(folder: Path, outputs: Mapping[str, str], summary: Mapping[str, Any]) -> None:
+    """What a map holds and where it is."""
+    rows = [(c["name"], f"{c['area_m2'] / 1e4:.2f}", f"{100 * c['share']:.1f}") for c in summary["classes"]]
+    typer.echo(table(rows, ("class", "hectares", "% of analysed")))
+    if "buildings" in summary:
+        buildings = summary["buildings"]
+        typer.echo()
+        typer.echo(table([(k, str(v)) for k, v in buildings["classes"].items()], ("class", "buildings")))
+        status = ", ".join(f"{v} {k}" for k, v in buildings["statuses"].items() if v)
+        typer.echo(f"{buildings['n']} footprints: {status}")
+    typer.echo()
+    typer.echo(f"in {folder}")
+    typer.echo(table([(Path(path).name, kind) for kind, path in outputs.items()]))
+    if summary["model"].get("limits"):
+        typer.echo()
+        typer.echo(f"{summary['model']['name']}: {summary['model']['limits']}")

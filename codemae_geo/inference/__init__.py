@@ -1,0 +1,1 @@
+"""One engine for all maps: plan, read, normalise, predict, blend, write."""

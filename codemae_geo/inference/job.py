@@ -1,0 +1,486 @@
+"""A job: scenes, model, grid, windows, checked and ready; and the run that turns it into rasters.
+
+Both commands that make maps, damage and predict, prepare a :class:`Job` and call :func:`run_job`; they differ in the
+inputs that they open and in what they derive from the class raster.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import platform
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from odc.geo.geobox import GeoBox
+
+from codemae_geo import __version__
+from codemae_geo.classes import NODATA, ClassTable
+from codemae_geo.errors import InputError, ModelError, OutputError
+from codemae_geo.inference import engine
+from codemae_geo.inference.device import choose_runtime
+from codemae_geo.inference.predictor import Predictor
+from codemae_geo.outputs import FolderStaging, check_space
+from codemae_geo.progress import Reporter
+from codemae_geo.raster.env import CACHE_BYTES, is_remote
+from codemae_geo.raster.geo import ground_sample_distance
+from codemae_geo.raster.read import AlignedReader
+from codemae_geo.raster.scene import Scene
+from codemae_geo.raster.write import RasterWriter, encode_probability, estimate_bytes
+from codemae_geo.sensors import Conversion, Stretch, Unit, plan_conversion
+from codemae_geo.tiling import Blend, TilePlan, plan_tiles
+from codemae_geo.tiling.area import pixel_area_m2
+from codemae_geo.weights import InputSpec, ModelPackage, load_model
+
+#: bytes of each end of a file that its fingerprint covers
+_FINGERPRINT_ENDS = 2**20
+
+
+@dataclass(frozen=True)
+class SceneRequest:
+    """How a scene is to be opened, see :meth:`codemae_geo.raster.scene.Scene.open`.
+
+    Args:
+        paths: rasters, folders, patterns, URLs or STAC items of one date.
+        bands: indexes of the bands to use, from 1.
+        src_crs: CRS of files without one.
+        nodata: value without a measurement, overriding the headers.
+        unit: what the stored values are; ``auto`` recognises it.
+        assets: asset names of STAC items.
+        stretch: ``auto``, ``minmax`` or (low, high), see :func:`codemae_geo.sensors.plan_conversion`.
+    """
+
+    paths: str | Path | Sequence[str | Path]
+    bands: Sequence[int] | None = None
+    src_crs: str | None = None
+    nodata: float | None = None
+    unit: Unit | Literal["auto"] = "auto"
+    assets: Sequence[str] | None = None
+    stretch: Stretch = "auto"
+
+    def open(self, spec: InputSpec) -> Scene:
+        """Open the scene for an input of a model."""
+        return Scene.open(
+            self.paths,
+            role=spec.name,
+            family=spec.family,
+            bands=self.bands,
+            src_crs=self.src_crs,
+            nodata=self.nodata,
+            unit=self.unit,
+            assets=self.assets,
+        )
+
+
+#: a scene as a caller may give it
+SceneLike = str | Path | Sequence[str | Path] | SceneRequest
+
+
+def as_request(scene: SceneLike) -> SceneRequest:
+    """Paths alone as a request with everything recognised automatically."""
+    return scene if isinstance(scene, SceneRequest) else SceneRequest(scene)
+
+
+@dataclass(frozen=True)
+class MapOptions:
+    """How a map is computed; the defaults are right for most.
+
+    Args:
+        window: window side in pixels; None is the model's.
+        overlap: share of a window that the next repeats, 0 to below 1; None is the model's.
+        blend: ``hann``, ``average`` or ``none``.
+        tta: average the eight flips and turns.
+        batch_size: windows per call on a GPU; None chooses.
+        device: ``auto``, ``cuda``, ``mps`` or ``cpu``.
+        precision: ``auto``, ``float32``, ``bfloat16`` or ``float16``.
+        probabilities: also write one band of probability per class.
+    """
+
+    window: int | None = None
+    overlap: float | None = None
+    blend: Blend = "hann"
+    tta: bool = False
+    batch_size: int | None = None
+    device: str = "auto"
+    precision: str = "auto"
+    probabilities: bool = False
+
+
+@dataclass
+class Job:
+    """Everything that a run needs, checked; nothing is written yet."""
+
+    task: str
+    package: ModelPackage
+    predictor: Predictor
+    scenes: list[Scene]
+    conversions: list[Conversion]
+    grid: GeoBox
+    plan: TilePlan
+    options: MapOptions
+    region: engine.Region | None = None
+    #: facts about the inputs for the summary (overlap, offset)
+    facts: dict[str, Any] = field(default_factory=dict)
+    #: what the user asked for, for tags and summary
+    parameters: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def classes(self) -> ClassTable:
+        """Classes of the map."""
+        return self.package.contract.class_table
+
+
+@dataclass(frozen=True)
+class MapResult:
+    """A finished map.
+
+    Args:
+        folder: where the outputs are.
+        outputs: kind of output -> file.
+        summary: what ``summary.json`` holds.
+    """
+
+    folder: Path
+    outputs: dict[str, Path]
+    summary: dict[str, Any]
+
+
+def open_package(model: str | Path, task: str, *, role: str) -> ModelPackage:
+    """Load a model and check that it does what is asked.
+
+    Raises:
+        ModelError: it cannot be loaded, or its task is another.
+    """
+    package = load_model(model)
+    if package.contract.task != task:
+        other = "predict" if task == "damage" else "damage"
+        raise ModelError(
+            f"the model {package.contract.name} does not fit {role}",
+            found=f"task {package.contract.task}",
+            expected=f"task {task}",
+            hint=f"try codemae {other}, or another --model (codemae models list)",
+        )
+    return package
+
+
+def prepare(
+    task: str,
+    package: ModelPackage,
+    requests: Sequence[SceneRequest],
+    scenes: Sequence[Scene],
+    grid: GeoBox,
+    options: MapOptions,
+    reporter: Reporter,
+) -> Job:
+    """Plan the windows, choose the device, and decide how stored values become what the model takes.
+
+    Raises:
+        InputError: a scene has no valid pixel, an option is out of range, the device is missing.
+    """
+    contract = package.contract
+    conversions = []
+    for spec, request, scene in zip(contract.inputs, requests, scenes, strict=True):
+        reporter.log(scene.describe())
+        needs_sample = scene.unit != spec.unit or request.stretch != "auto"
+        sample, valid = scene.sample() if needs_sample else (None, None)
+        conversion = plan_conversion(spec.family, scene.unit, spec.unit, sample, valid, stretch=request.stretch)
+        reporter.log(f"{scene.role}: {conversion.describe()}")
+        conversions.append(conversion)
+    gsd = ground_sample_distance(grid)
+    for spec in contract.inputs[:1]:
+        if spec.gsd and not spec.gsd[0] * 0.8 <= gsd <= spec.gsd[1] * 1.25:
+            reporter.warning(
+                "gsd",
+                f"the grid has {gsd:.3g} m per pixel; {contract.name} was trained on {spec.gsd[0]:g} to {spec.gsd[1]:g}"
+                " m: expect poor results, or choose another --res or --model",
+            )
+    runtime = choose_runtime(options.device, options.precision)
+    reporter.log(f"device: {runtime.describe()}")
+    predictor = Predictor(package.module, contract, runtime, tta=options.tta, batch_size=options.batch_size)
+    height, width = grid.shape
+    overlap = contract.overlap if options.overlap is None else options.overlap
+    try:
+        plan = plan_tiles(height, width, options.window or contract.window, overlap, blend=options.blend)
+    except ValueError as error:
+        raise InputError(str(error)) from error
+    return Job(task, package, predictor, list(scenes), conversions, grid, plan, options)
+
+
+def estimate(job: Job) -> dict[str, Any]:
+    """What a run will take: grid, windows, memory and disk, for ``--dry-run``."""
+    rows, width = min(job.plan.window[0], job.plan.height), job.plan.width
+    bands = [(s.band_count, 1 if c.target == "uint8" else 4) for s, c in zip(job.scenes, job.conversions, strict=True)]
+    classes, channels = len(job.classes), job.predictor.channels
+    outputs = 2 + (classes if job.options.probabilities else 0)
+    memory = {
+        # a strip, the strip read ahead, and the window-high copy while rows move up
+        "input_strips": sum(3 * rows * width * (count * size + 1) for count, size in bands),
+        "score_ring": 2 * channels * 4 * rows * width,
+        "finished_rows": 3 * channels * 4 * rows * width,
+        "output_blocks": 512 * width * outputs,
+        "gdal_cache": CACHE_BYTES,
+        "weights": sum(p.numel() * p.element_size() for p in job.predictor.parameters()),
+    }
+    disk = estimate_bytes(job.grid, outputs)
+    return {
+        "grid": describe_grid(job.grid),
+        "windows": {
+            "count": len(job.plan),
+            "size": list(job.plan.window),
+            "rows": len(job.plan.row_starts),
+            "columns": len(job.plan.col_starts),
+            "blend": job.options.blend,
+        },
+        "device": job.predictor.runtime.describe(),
+        "memory_bytes": {**memory, "total": sum(memory.values())},
+        "disk_bytes": disk,
+        **job.facts,
+    }
+
+
+@contextmanager
+def open_readers(job: Job) -> Iterator[list[AlignedReader]]:
+    """One reader per scene, on the job's grid."""
+    with ExitStack() as stack:
+        yield [
+            stack.enter_context(AlignedReader(scene, job.grid, conversion))
+            for scene, conversion in zip(job.scenes, job.conversions, strict=True)
+        ]
+
+
+def run_job(job: Job, staging: FolderStaging, reporter: Reporter) -> tuple[dict[str, Path], dict[str, Any]]:
+    """Run the network over the grid and write class, confidence and (if asked) probability rasters.
+
+    Returns:
+        The rasters in the staging folder by kind, and the base of the summary.
+
+    Raises:
+        InputError: not one pixel could be analysed.
+        OutputError: the disk is full.
+    """
+    check_space(staging.folder, estimate_bytes(job.grid, 2 + job.options.probabilities * len(job.classes)))
+    with ExitStack() as stack:
+        readers = stack.enter_context(open_readers(job))
+        sink = stack.enter_context(MapSink(job, staging.folder))
+        with reporter.stage("predict", len(job.plan)):
+            stats = engine.run(
+                readers,
+                job.plan,
+                job.predictor,
+                sink,
+                region=job.region,
+                batch=job.predictor.batch_size,
+                reporter=reporter,
+            )
+        if not sink.pixels.any():
+            raise InputError(
+                "no pixel could be analysed",
+                found="every pixel is nodata in at least one scene, or outside the area asked for",
+                hint="look at the scenes with codemae info; --pre-nodata and --post-nodata override the files' nodata",
+            )
+        with reporter.stage("write"):
+            sink.close()
+    return sink.outputs, _summary(job, sink, stats, reporter)
+
+
+class MapSink:
+    """Takes finished rows from the engine: decodes them, writes them, and counts pixels and areas per class."""
+
+    def __init__(self, job: Job, folder: Path) -> None:
+        self._job = job
+        self._stack = ExitStack()
+        classes = job.classes
+        tags = make_tags(job)
+        stem = "damage" if job.task == "damage" else "classes"
+        self.outputs = {"classes": folder / f"{stem}.tif", "confidence": folder / "confidence.tif"}
+        open_ = self._stack.enter_context
+        self._classes = open_(
+            RasterWriter(self.outputs["classes"], job.grid, classes=classes, band_names=[stem], tags=tags)
+        )
+        self._confidence = open_(
+            RasterWriter(
+                self.outputs["confidence"],
+                job.grid,
+                overview_resampling="average",
+                band_names=["confidence"],
+                tags=tags,
+            )
+        )
+        self._probabilities: RasterWriter | None = None
+        if job.options.probabilities:
+            self.outputs["probabilities"] = folder / "probabilities.tif"
+            self._probabilities = open_(
+                RasterWriter(
+                    self.outputs["probabilities"],
+                    job.grid,
+                    count=len(classes),
+                    overview_resampling="average",
+                    band_names=classes.names,
+                    tags=tags,
+                )
+            )
+        self.pixels = np.zeros(len(classes), np.int64)
+        self.area_m2 = np.zeros(len(classes))
+
+    def __call__(self, row: int, scores: NDArray[np.float32], analysed: NDArray[np.bool_]) -> None:
+        """Take rows from ``row`` on: ``scores [channels, rows, columns]``, ``analysed [rows, columns]``."""
+        decoded = self._job.predictor.decode(scores)
+        labels = np.where(analysed, decoded.labels, np.uint8(NODATA))
+        self._classes.write_rows(row, labels)
+        self._confidence.write_rows(row, encode_probability(decoded.confidence, analysed))
+        if self._probabilities is not None:
+            self._probabilities.write_rows(row, encode_probability(decoded.probabilities, analysed))
+        # [classes, rows]: pixels of each class in each row
+        counts = np.stack([(labels == c.value).sum(1) for c in self._job.classes])
+        self.pixels += counts.sum(1)
+        self.area_m2 += counts @ pixel_area_m2(self._job.grid, np.arange(row, row + len(labels)))
+
+    def close(self) -> None:
+        """Finish the rasters."""
+        self._stack.close()
+
+    def __enter__(self) -> MapSink:
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        self._stack.__exit__(*error)
+
+
+def make_tags(job: Job) -> dict[str, str]:
+    """Tags of every raster: who made it, from what, with which model and parameters."""
+    contract = job.package.contract
+    return {
+        "SOFTWARE": f"codemae-geo {__version__}",
+        "MODEL": f"{contract.name} {contract.version}",
+        "MODEL_SHA256": job.package.sha256,
+        "MODEL_LICENCE": contract.licence,
+        "INPUTS": json.dumps(
+            {s.role: [{"file": Path(f.name).name, **fingerprint(f.name)} for f in s.files] for s in job.scenes}
+        ),
+        "PARAMETERS": json.dumps(job.parameters, default=str),
+        "DATE": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+
+
+def fingerprint(path: str) -> dict[str, Any]:
+    """Size, and SHA-256 of the size, first and last MiB, of a local file: cheap for any scene; {} for a remote one."""
+    local = Path(path)
+    if is_remote(path) or not local.is_file():
+        return {}
+    size = local.stat().st_size
+    digest = hashlib.sha256(str(size).encode())
+    with local.open("rb") as file:
+        digest.update(file.read(_FINGERPRINT_ENDS))
+        if size > _FINGERPRINT_ENDS:
+            file.seek(max(size - _FINGERPRINT_ENDS, _FINGERPRINT_ENDS))
+            digest.update(file.read())
+    return {"bytes": size, "sha256_ends": digest.hexdigest()}
+
+
+def describe_grid(grid: GeoBox) -> dict[str, Any]:
+    """A grid as JSON: CRS, shape, affine (row-major, six numbers), bounds, ground sample distance in metres."""
+    crs = grid.crs
+    assert crs is not None
+    box = grid.boundingbox
+    return {
+        "crs": f"EPSG:{crs.to_epsg()}" if crs.to_epsg() else crs.to_wkt(),
+        "height": grid.shape[0],
+        "width": grid.shape[1],
+        "transform": list(grid.affine)[:6],
+        "bounds": [box.left, box.bottom, box.right, box.top],
+        "gsd_m": ground_sample_distance(grid),
+    }
+
+
+def write_summary(path: Path, summary: Mapping[str, Any]) -> None:
+    """Write ``summary.json``.
+
+    Raises:
+        OutputError: the disk is full.
+    """
+    try:
+        path.write_text(json.dumps(summary, indent=2, ensure_ascii=False, default=str) + "\n", encoding="utf-8")
+    except OSError as error:
+        raise OutputError(f"cannot write {path.name}: {error}") from error
+
+
+def finish(
+    job: Job, staging: FolderStaging, outputs: dict[str, Path], summary: dict[str, Any], reporter: Reporter
+) -> MapResult:
+    """Write the summary, move everything into place, and name the final files."""
+    outputs = {**outputs, "summary": staging.folder / "summary.json"}
+    final = {kind: staging.path / path.name for kind, path in outputs.items()}
+    summary["outputs"] = {kind: path.name for kind, path in final.items()}
+    summary["warnings"] = reporter.warnings
+    summary["seconds"] = {name: round(s, 3) for name, s in reporter.seconds.items()}
+    write_summary(outputs["summary"], summary)
+    staging.publish_all()
+    return MapResult(staging.path, final, summary)
+
+
+def _summary(job: Job, sink: MapSink, stats: engine.EngineStats, reporter: Reporter) -> dict[str, Any]:
+    contract = job.package.contract
+    total = int(sink.pixels.sum())
+    height, width = job.grid.shape
+    return {
+        "task": job.task,
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "model": {
+            "name": contract.name,
+            "version": contract.version,
+            "sha256": job.package.sha256,
+            "licence": contract.licence,
+            "limits": contract.limits,
+        },
+        "inputs": {
+            scene.role: {
+                "files": scene.names,
+                "family": scene.family,
+                "unit": scene.unit,
+                "unit_reason": scene.unit_reason,
+                "conversion": conversion.as_dict(),
+                "crs": str(scene.crs),
+                "gsd_m": scene.gsd,
+            }
+            for scene, conversion in zip(job.scenes, job.conversions, strict=True)
+        },
+        "grid": describe_grid(job.grid),
+        **job.facts,
+        "parameters": job.parameters,
+        "device": job.predictor.runtime.describe(),
+        "windows": asdict(stats),
+        "analysed": {
+            "pixels": total,
+            "share": total / (height * width),
+            "area_m2": float(sink.area_m2.sum()),
+        },
+        "classes": [
+            {
+                "value": c.value,
+                "name": c.name,
+                "pixels": int(n),
+                "share": float(n / total),
+                "area_m2": float(a),
+            }
+            for c, n, a in zip(job.classes, sink.pixels, sink.area_m2, strict=True)
+        ],
+        "versions": {
+            "codemae_geo": __version__,
+            "python": platform.python_version(),
+            **{p: version(p) for p in ("torch", "rasterio", "numpy")},
+        },
+    }
+
+
+def combine_regions(regions: Sequence[Callable[[int, int], NDArray[np.bool_]]]) -> engine.Region | None:
+    """Pixels that lie in every region; None without any."""
+    if not regions:
+        return None
+    return lambda row0, row1: np.logical_and.reduce([r(row0, row1) for r in regions])
