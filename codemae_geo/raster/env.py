@@ -14,8 +14,6 @@ CACHE_BYTES = 256 * 2**20
 _SETTINGS = {
     # folders are not listed; a .msk, .ovr or .tfw beside a local file is still found, being probed by name
     "GDAL_DISABLE_READDIR_ON_OPEN": "TRUE",
-    "VSI_CACHE": True,
-    "VSI_CACHE_SIZE": 16 * 2**20,
     "CPL_VSIL_CURL_CACHE_SIZE": 64 * 2**20,
     "GDAL_HTTP_MULTIRANGE": "YES",
     "GDAL_HTTP_MERGE_CONSECUTIVE_RANGES": "YES",

@@ -38,14 +38,14 @@ PEAK_RADIUS = 6
 class OffsetEstimate:
     """Where the post date lies relative to the pre date on the target grid.
 
-    A thing at pixel (column, row) of pre is found at (column + dx_px, row + dy_px) of post: positive dx is to the right
-    (east on a north-up grid), positive dy is down (south).
+    A thing at pixel (column, row) of pre is found at (column + dx_px, row + dy_px) of post. Pixels count right and
+    down, metres east and north, as on the north-up grids of :func:`codemae_geo.raster.align.target_grid`.
 
     Args:
         dx_px: pixels along a row.
         dy_px: pixels along a column.
-        dx_m: the same in metres on the ground.
-        dy_m: the same in metres on the ground.
+        dx_m: metres east on the ground.
+        dy_m: metres north on the ground.
         quality: ``good``, ``weak`` (no clear peak; do not rely on it), ``unknown`` (nothing to compare, all numbers 0).
         peak_ratio: peak of the averaged surface over its highest value elsewhere.
         agreement: share of windows whose own peak is within 2 pixels.
@@ -68,8 +68,8 @@ class OffsetEstimate:
         if self.quality == "unknown":
             return "offset between the dates: unknown, too little common ground to compare"
         return (
-            f"offset between the dates: {self.dx_px:+.1f}, {self.dy_px:+.1f} px ({self.dx_m:+.1f}, {self.dy_m:+.1f} m "
-            f"right, down), {self.quality}, {self.windows} window(s); reported only"
+            f"offset between the dates: {self.dx_px:+.1f}, {self.dy_px:+.1f} px ({self.dx_m:+.1f} m east, "
+            f"{self.dy_m:+.1f} m north), {self.quality}, {self.windows} window(s); reported only"
         )
 
     def as_dict(self) -> dict[str, Any]:
@@ -213,7 +213,7 @@ def _judge(surfaces: list[Array], grid: GeoBox) -> OffsetEstimate:
     clear = height >= CLEAR_PEAK and ratio >= CLEAR_RATIO and agreement >= 0.5 and not at_edge
     width_m, height_m = ground_size(grid)
     return OffsetEstimate(
-        dx, dy, dx * width_m, dy * height_m, "good" if clear else "weak", min(ratio, 1e6), agreement, len(surfaces)
+        dx, dy, dx * width_m, -dy * height_m, "good" if clear else "weak", min(ratio, 1e6), agreement, len(surfaces)
     )
 
 
