@@ -141,6 +141,9 @@ class RasterWriter:
                     compress="deflate",
                     zlevel=1,
                     sparse_ok=True,
+                    # three or four uint8 bands are classes here, not colours: an alpha band would mask the overviews
+                    photometric="minisblack",
+                    alpha="no",
                     bigtiff="if_safer",
                 )
                 self._dataset.update_tags(**(tags or {}))

@@ -110,7 +110,7 @@ def make_raster(tmp_path: Path) -> MakeRaster:
         ("EPSG:26915", Affine(0.6, 0, 365000, 0, -0.674, 4100000)),
         ("EPSG:4326", Affine(6e-6, 0, -94.5, 0, -6e-6, 37.1)),
         ("EPSG:3395", Affine(10, 0, -13170000, 0, -10, 4020000)),
-        ("EPSG:32631", Affine(0.6, 0, 365000, 0, -0.674, 4100000) @ Affine.rotation(30)),
+        ("EPSG:32631", Affine(0.52, -0.34, 365000, -0.3, -0.58, 4100000)),
     ],
 )
 def test_area_is_ground_area_in_any_crs(
@@ -132,7 +132,7 @@ def test_area_is_ground_area_in_any_crs(
 def test_polygons_lie_on_their_pixels(blobs: NDArray[np.uint8], make_raster: MakeRaster, tmp_path: Path) -> None:
     path = make_raster(blobs, UTM)
     polygonize(path, tmp_path / "p.gpkg", DAMAGE_CLASSES, strip_rows=7)
-    frame = gpd.read_file(tmp_path / "p.gpkg")
+    frame = gpd.read_file(tmp_path / "p.gpkg", layer="polygons")
     again = rasterio.features.rasterize(
         zip(frame.geometry, frame["class"], strict=True), out_shape=blobs.shape, transform=UTM.affine
     )
@@ -152,7 +152,7 @@ def test_confidence_is_the_mean_over_the_region(
     for rows in (11, 100):
         out = tmp_path / f"p{rows}.gpkg"
         polygonize(path, out, DAMAGE_CLASSES, strip_rows=rows, confidence_raster=tmp_path / "conf.tif")
-        found[rows] = gpd.read_file(out)
+        found[rows] = gpd.read_file(out, layer="polygons")
     for _, row in found[11].iterrows():
         inside = rasterio.features.geometry_mask([row.geometry], blobs.shape, UTM.affine, invert=True)
         assert row["confidence"] == pytest.approx(raw[inside].mean() / 250, abs=1e-6)
@@ -163,7 +163,7 @@ def test_small_polygons_can_be_left_out(blobs: NDArray[np.uint8], make_raster: M
     path = make_raster(blobs, UTM)
     everything = polygonize(path, tmp_path / "all.gpkg", DAMAGE_CLASSES)
     large = polygonize(path, tmp_path / "large.gpkg", DAMAGE_CLASSES, min_area_m2=15)
-    areas = gpd.read_file(tmp_path / "all.gpkg")["area_m2"]
+    areas = gpd.read_file(tmp_path / "all.gpkg", layer="polygons")["area_m2"]
     assert large.count == (areas >= 15).sum() < everything.count
 
 
