@@ -100,7 +100,7 @@ def aggregate_buildings(
     nothing was analysed), ``class_name``, ``share_<name>`` for each class (of the analysed area; they sum to 1),
     ``confidence`` (mean over the pixels of the winning class, 0..1), ``area_m2`` (ground area), ``covered`` (fraction
     of the footprint with an analysed pixel) and ``status``: ``covered`` (99 % or more), ``partly``, ``nodata`` (inside
-    the raster, no analysed pixel) or ``outside``. A footprint without a geometry is ``outside``.
+    the raster, no analysed pixel) or ``outside``. A footprint without geometry or area is ``outside``.
 
     Args:
         footprints: polygons in any CRS; all of them appear in the output, in their order and CRS.
@@ -343,11 +343,13 @@ def _windows(height: int, width: int, size: int) -> Iterator[Window]:
 def _free_names(footprints: gpd.GeoDataFrame, taken: set[str]) -> gpd.GeoDataFrame:
     """Rename original columns that clash with ours or GeoPackage's (SQLite ignores case), and make lists text."""
     geometry = footprints.geometry.name
+    columns = [str(c) for c in footprints.columns if c != geometry]
     used = {name.lower() for name in taken} | _RESERVED
+    originals = {name.lower() for name in columns} - used
     renamed: dict[str, str] = {}
-    for column in (str(c) for c in footprints.columns if c != geometry):
+    for column in columns:
         name = column
-        while name.lower() in used:
+        while name.lower() in used or (name != column and name.lower() in originals):
             name = f"src_{name}"
         used.add(name.lower())
         renamed[column] = name

@@ -34,7 +34,7 @@ class GeoPackageWriter:
         self.path = Path(path)
         self._staging = Staging(self.path, overwrite=overwrite)
         self._file = self._staging.folder / self.path.name
-        self._layers: set[str] = set()
+        self._layers: dict[str, str] = {}  # name -> geometry type
         self._styles: dict[str, str] = {}
 
     def append(
@@ -64,6 +64,7 @@ class GeoPackageWriter:
         if qml is not None:
             self._styles[layer] = qml
         new = layer not in self._layers
+        geometry_type = self._layers.get(layer, geometry_type)
         if not new and frame.empty:
             return
         with self._disk_errors():
@@ -78,7 +79,7 @@ class GeoPackageWriter:
                 dataset_options=None if self._file.exists() else {"VERSION": "1.2"},
                 layer_metadata=dict(tags) if new and tags else None,
             )
-        self._layers.add(layer)
+        self._layers[layer] = geometry_type
 
     def finish(self, styles: Mapping[str, str] | None = None) -> None:
         """Write the styles and move the file into place.
