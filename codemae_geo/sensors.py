@@ -144,17 +144,28 @@ def _float_sar(sample: Array | None, values: Array) -> tuple[Unit, str]:
     negative = float(np.mean(values < 0))
     if negative > 0.01:
         return "db", f"floating point, {negative:.0%} of the values negative"
-    # Calibrated data is the hard case: both faces lie in 0..1. Fully developed single-look speckle has a coefficient of
-    # variation of 1 in power and 0.52 in amplitude (Goodman 1976), and the bright tail is squared in power.
-    median, tail = np.quantile(values, [0.5, 0.99])
+    median = float(np.median(values))
     variation = _local_variation(sample)
-    ratio = float(tail / median) if median > 0 else float("inf")
-    facts = f"local variation {variation:.2f}, 99 % / median {ratio:.1f}, median {median:.3g}"
-    if variation > 0.75 or (ratio > 8.0 and variation > 0.4):
-        return "power", f"floating point without negatives, speckle like power ({facts})"
-    if median < 0.05 and ratio > 5.0:
-        return "power", f"floating point without negatives, level and tail like calibrated power ({facts})"
-    return "amplitude", f"floating point without negatives, speckle like amplitude ({facts})"
+    facts = f"local variation {variation:.2f}, median {median:.3g}"
+    if _looks_like_power(variation, median):
+        return "power", f"floating point without negatives, speckle and level like power ({facts})"
+    return "amplitude", f"floating point without negatives, speckle and level like amplitude ({facts})"
+
+
+def _looks_like_power(variation: float, median: float) -> bool:
+    """Power or amplitude, by the strength of the speckle and, where that is ambiguous, by the level.
+
+    Fully developed speckle of L looks varies by 1 / sqrt(L) in power and about 0.52 / sqrt(L) in amplitude (Goodman
+    1976), so well above 0.52 it is power, and from 0.32 to there both occur: power of 3 to 10 looks, amplitude of 1 or 2.
+    Calibrated land lies near 0.01..0.1 in power and 0.1..0.5 in amplitude; amplitude as digital numbers rarely reaches
+    20,000.
+    """
+    if variation > 0.75:
+        return True
+    calibrated = median < 2
+    if not calibrated:
+        return median > 20_000
+    return median < (0.1 if variation > 0.32 else 0.05)
 
 
 def _local_variation(sample: Array | None, box: int = 8) -> float:

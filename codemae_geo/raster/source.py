@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import rasterio
 from odc.geo.geobox import GeoBox
+from rasterio.crs import CRS
 from rasterio.enums import ColorInterp, MaskFlags, Resampling
 from rasterio.errors import CRSError, RasterioError, RasterioIOError
 from rasterio.vrt import WarpedVRT
@@ -117,7 +118,7 @@ class OpenSource:
         options = {"nodata": raw.nodata} if raw.nodata is not None else {"add_alpha": not has_alpha and not cplx}
         return self._stack.enter_context(
             WarpedVRT(
-                raw, src_crs=src_crs or gcp_crs, crs=src_crs or gcp_crs,
+                raw, src_crs=gcp_crs or src_crs, crs=gcp_crs or src_crs,
                 resampling=Resampling.nearest if cplx else Resampling.bilinear, **options,
             )
         )  # fmt: skip
@@ -168,6 +169,8 @@ def read_header(
         InputError: the file is unreadable or truncated, has no CRS or georeference, or the wrong bands.
     """
     name = name or path
+    if src_crs is not None:
+        _check_crs(src_crs)
     with gdal_env(), OpenSource(path, name, src_crs=src_crs) as source:
         ds = source.dataset
         _check_complete(source.raw, path, name)
@@ -190,6 +193,15 @@ def read_header(
             scale=float(ds.scales[chosen[0] - 1]), offset=float(ds.offsets[chosen[0] - 1]),
             gcps=ds is not source.raw, src_crs=src_crs, note=note,
         )  # fmt: skip
+
+
+def _check_crs(text: str) -> None:
+    try:
+        CRS.from_user_input(text)
+    except (CRSError, ValueError) as error:
+        raise InputError(
+            f"--src-crs {text} is not a coordinate reference system.", expected="for instance EPSG:32633"
+        ) from error
 
 
 def _check_complete(raw: Any, path: str, name: str) -> None:
@@ -223,12 +235,7 @@ def _geobox(raw: Any, ds: Any, name: str, src_crs: str | None) -> GeoBox:
             if rpc
             else "georeference it first, or give the original file instead of an export",
         )
-    try:
-        crs = rasterio.crs.CRS.from_user_input(src_crs) if src_crs else ds.crs
-    except CRSError as error:
-        raise InputError(
-            f"--src-crs {src_crs} is not a coordinate reference system.", expected="for instance EPSG:32633"
-        ) from error
+    crs = ds.crs or (CRS.from_user_input(src_crs) if src_crs else None)
     if crs is None or not (crs.is_geographic or crs.is_projected):
         raise InputError(
             f"{name} has no coordinate reference system.",

@@ -81,7 +81,15 @@ def _item(path: str) -> pystac.Item:
     try:
         item = pystac.Item.from_file(path)
         item.make_asset_hrefs_absolute()
-    except (OSError, json.JSONDecodeError, pystac.STACError, KeyError, ValueError, TypeError) as error:
+    except (
+        OSError,
+        json.JSONDecodeError,
+        pystac.STACError,
+        pystac.STACTypeError,
+        KeyError,
+        ValueError,
+        TypeError,
+    ) as error:
         raise InputError(
             f"{path} is not a STAC item.", found=str(error).splitlines()[0] if str(error) else type(error).__name__,
             expected="a STAC item (JSON) with raster assets",
