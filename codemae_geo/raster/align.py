@@ -159,7 +159,8 @@ def _crs(text: str) -> CRS:
 
 def _new_grid(scene: Scene, crs: str, res: float | None) -> GeoBox:
     """North-up grid in ``crs`` with edges on multiples of ``res`` that covers the files of a scene."""
-    size = res or local_scale(scene.files[0].geobox, crs)
+    # six digits: 0.6, not 0.6000000007, as a difference of coordinates in the millions has it
+    size = res or float(f"{local_scale(scene.files[0].geobox, crs):.6g}")
     boxes = np.array([outline(f.geobox, crs).bounds for f in scene.files])
     boxes = boxes[np.isfinite(boxes).all(1)]
     if not np.isfinite(size) or size <= 0 or len(boxes) == 0:

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import json
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -125,7 +125,7 @@ def test_gdal_paths_and_virtual_rasters(make_raster: Any, tmp_path: Path) -> Non
 
 @pytest.fixture
 def item(make_raster: Any, tmp_path: Path) -> Path:
-    stac = pystac.Item("S2_test", None, None, datetime(2020, 1, 1, tzinfo=timezone.utc), {})
+    stac = pystac.Item("S2_test", None, None, datetime(2020, 1, 1, tzinfo=UTC), {})
     for value, name in ((10, "B02"), (20, "B03"), (30, "B04")):
         make_raster(f"stac/{name}.tif", np.full((8, 8), value, "u2"), nodata=0)
         stac.add_asset(name, pystac.Asset(f"./{name}.tif", media_type=pystac.MediaType.COG))

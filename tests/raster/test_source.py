@@ -106,8 +106,14 @@ def test_polarisations_and_asked_bands() -> None:
 
 @pytest.mark.parametrize(
     ("family", "count", "alpha", "asked"),
-    [("optical", 1, None, None), ("optical", 3, 3, None), ("optical", 3, None, [1, 2]), ("sar", 2, None, [3]), ("optical", 4, 4, [2, 3, 4])],
-)  # fmt: skip
+    [
+        ("optical", 1, None, None),
+        ("optical", 3, 3, None),
+        ("optical", 3, None, [1, 2]),
+        ("sar", 2, None, [3]),
+        ("optical", 4, 4, [2, 3, 4]),
+    ],
+)
 def test_wrong_bands_are_refused(family: Any, count: int, alpha: int | None, asked: list[int] | None) -> None:
     with pytest.raises(InputError) as error:
         choose_bands("x.tif", family, count, alpha, GREY[:count], [None] * count, ["uint8"] * count, asked)
