@@ -53,9 +53,3 @@ def make_raster(tmp_path: Path) -> RasterMaker:
         return path
 
     return make
-
-
-def ramp(rows: int, cols: int, bands: int = 3, dtype: str = "uint8") -> np.ndarray:
-    """Smooth bands without saturation, ``[C, h, w]``, 40..220."""
-    y, x = np.mgrid[:rows, :cols]
-    return np.stack([40 + 90 * (1 + np.sin(x / 9 + b) * np.cos(y / 7 - b)) for b in range(bands)]).astype(dtype)
