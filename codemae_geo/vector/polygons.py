@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from itertools import chain
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
@@ -77,7 +77,7 @@ def polygonize(
     classes: ClassTable,
     *,
     layer: str = "polygons",
-    strip_rows: int = 1024,
+    strip_rows: int = 512,
     min_area_m2: float = 0.0,
     confidence_raster: Path | None = None,
     tags: Mapping[str, str] | None = None,
@@ -93,7 +93,8 @@ def polygonize(
         out: GeoPackage to write, or a writer to add the layer to.
         classes: background classes get no polygons.
         layer: table name.
-        strip_rows: rows held in memory at a time; the result does not depend on it.
+        strip_rows: rows held in memory at a time, best the height of the file's blocks; the result does not depend
+            on it.
         min_area_m2: leave smaller regions out.
         confidence_raster: band 1 on the same grid.
         tags: metadata of the layer.
@@ -146,64 +147,76 @@ def trace_regions(strips: Iterable[Strip], classes: ClassTable) -> Iterator[Regi
     for strip in strips:
         rows, width = strip.values.shape
         row1 = strip.row0 + rows
-        found = _trace_strip(strip, foreground)
-        geometries = np.array([r.pieces[0] for r in found], dtype=object)
-        bounds = shapely.bounds(geometries).reshape(-1, 4)
+        traced = _trace_strip(strip, foreground)
+        bounds = shapely.bounds(traced.polygons).reshape(-1, 4)
         at_top = (bounds[:, 1] == strip.row0) & (strip.row0 > 0)
         at_bottom = (bounds[:, 3] == row1) & (not strip.last)
         for index in np.flatnonzero(~at_top & ~at_bottom):
-            yield found[index]
+            yield traced.region(int(index))
 
         for index in np.flatnonzero(at_top | at_bottom):
-            state.regions[key + int(index)] = found[index]
+            state.regions[key + int(index)] = traced.region(int(index))
         merged: dict[int, int] = {}
         if state.owner is not None:
-            top = _edge_owner(geometries, at_top, strip.row0, width, key)
+            top = _edge_owner(traced.polygons, at_top, strip.row0, width, key)
             for above, below in _touching(state.owner, top):
                 _join(state.regions, merged, above, below)
-        bottom = _edge_owner(geometries, at_bottom, row1, width, key)
+        bottom = _edge_owner(traced.polygons, at_bottom, row1, width, key)
         # pieces that became one region go by that region's key from here on
         keys, where = np.unique(bottom, return_inverse=True)
         reaching = np.array([_find(merged, int(k)) for k in keys])
         state.owner = reaching[where]
         for ended in sorted(set(state.regions) - {int(k) for k in reaching}):
             yield state.regions.pop(ended)
-        key += len(found)
+        key += len(traced.values)
     yield from state.regions.values()
 
 
-def _trace_strip(strip: Strip, foreground: list[int]) -> list[Region]:
-    """The connected regions of one strip, each with one piece."""
+@dataclass
+class _Traced:
+    """The connected regions of one strip: class, polygon, sum and number of confidences, [N] each."""
+
+    values: NDArray[np.int64]
+    polygons: NDArray[Any]
+    sums: NDArray[np.float64]
+    counts: NDArray[np.int64]
+
+    def region(self, index: int) -> Region:
+        return Region(int(self.values[index]), [self.polygons[index]], float(self.sums[index]), int(self.counts[index]))
+
+
+def _trace_strip(strip: Strip, foreground: list[int]) -> _Traced:
     mask = np.isin(strip.values, foreground)
-    values: list[int] = []
-    rings: list[list[tuple[float, float]]] = []
-    polygon_of_ring: list[int] = []
-    for shape, value in shapes(strip.values, mask=mask, connectivity=4, transform=Affine.translation(0, strip.row0)):
-        rings.extend(shape["coordinates"])
-        polygon_of_ring.extend([len(values)] * len(shape["coordinates"]))
-        values.append(int(value))
-    if not values:
-        return []
-    ring_of_point = np.repeat(np.arange(len(rings)), [len(r) for r in rings])
-    lines = shapely.linearrings(np.array(list(chain.from_iterable(rings))), indices=ring_of_point)
-    polygons = shapely.polygons(lines, indices=polygon_of_ring)
-    for index in np.flatnonzero(~shapely.is_valid(polygons)):  # a ring that touches itself at a corner
-        polygons[index] = shapely.make_valid(polygons[index])
-    regions = [Region(value, [polygon]) for value, polygon in zip(values, polygons, strict=True)]
-    if strip.confidence is not None:
+    transform = Affine.translation(0, strip.row0)
+    found = shapes(strip.values, mask=mask, connectivity=4, transform=transform)
+    batches = [_build(batch) for batch in iter(lambda: list(islice(found, _FLUSH)), [])]
+    values = np.concatenate([v for v, _ in batches]) if batches else np.empty(0, np.int64)
+    polygons = np.concatenate([p for _, p in batches]) if batches else np.empty(0, dtype=object)
+    traced = _Traced(values, polygons, np.zeros(len(values)), np.zeros(len(values), np.int64))
+    if strip.confidence is not None and len(values):
         labels = rasterize(
             zip(polygons, range(1, len(polygons) + 1), strict=True),
             out_shape=strip.values.shape,
-            transform=Affine.translation(0, strip.row0),
+            transform=transform,
             dtype="int32",
         )
         known = (labels > 0) & np.isfinite(strip.confidence)
         size = len(polygons) + 1
-        sums = np.bincount(labels[known], weights=strip.confidence[known], minlength=size)
-        counts = np.bincount(labels[known], minlength=size)
-        for region, total, number in zip(regions, sums[1:], counts[1:], strict=True):
-            region.confidence_sum, region.confidence_count = float(total), int(number)
-    return regions
+        traced.sums += np.bincount(labels[known], weights=strip.confidence[known], minlength=size)[1:]
+        traced.counts += np.bincount(labels[known], minlength=size)[1:]
+    return traced
+
+
+def _build(found: list[tuple[dict[str, Any], float]]) -> tuple[NDArray[np.int64], NDArray[Any]]:
+    """Values and valid polygons of GDAL's GeoJSON-like shapes; far smaller than these, hence made batch by batch."""
+    rings = [ring for shape, _ in found for ring in shape["coordinates"]]
+    polygon_of_ring = np.repeat(np.arange(len(found)), [len(shape["coordinates"]) for shape, _ in found])
+    ring_of_point = np.repeat(np.arange(len(rings)), [len(ring) for ring in rings])
+    lines = shapely.linearrings(np.array(list(chain.from_iterable(rings))), indices=ring_of_point)
+    polygons = shapely.polygons(lines, indices=polygon_of_ring)
+    for index in np.flatnonzero(~shapely.is_valid(polygons)):  # a ring that touches itself at a corner
+        polygons[index] = shapely.make_valid(polygons[index])
+    return np.array([int(value) for _, value in found]), polygons
 
 
 def _edge_owner(
