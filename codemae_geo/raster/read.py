@@ -8,6 +8,7 @@ the result independent of the asking; the chunks under the last request are kept
 
 from __future__ import annotations
 
+import os
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -21,7 +22,7 @@ from rasterio.enums import Resampling
 from rasterio.warp import reproject
 
 from codemae_geo.errors import InputError
-from codemae_geo.raster.env import CACHE_BYTES, gdal_env
+from codemae_geo.raster.env import gdal_env
 from codemae_geo.raster.geo import apply, cover, edge_pixels, lattice_offset, shifted, transform_points
 from codemae_geo.raster.scene import Scene, union_grid
 from codemae_geo.raster.source import OpenSource, SourceFile, Window, read_window
@@ -33,6 +34,8 @@ CHUNK_ROWS = 256
 WARP_COLS = 1024
 #: source pixels that one piece may need before it is halved
 WARP_SOURCE_PIXELS = 4096 * 4096
+#: bounds of the block cache in bytes
+MIN_CACHE, MAX_CACHE = 2**26, 2**31
 #: files kept open
 MAX_OPEN = 32
 
@@ -88,8 +91,8 @@ class AlignedReader:
         resampling: ``auto`` averages where the target is at least twice as coarse and is bilinear elsewhere; or a name
             of ``rasterio.enums.Resampling``.
         chunk_rows: rows worked on at once; None takes about 256, in whole blocks of the source.
-        cache_bytes: bound of GDAL's block cache, which is one per process; None takes :data:`CACHE_BYTES`, or what one
-            row of chunks needs where that is more (it grows with the width, not the height).
+        cache_bytes: bound of GDAL's block cache, which is one per process; None takes what two readers like this one
+            need for one row of chunks (it grows with the width, not with the height), 64 MiB at least.
         threads: decoding and warping threads; None is one per core.
     """
 
@@ -117,7 +120,7 @@ class AlignedReader:
         self.layers = group_layers(scene.files, grid)
         self.threads = threads
         self.chunk_rows, self._phase = _chunking(self.layers, chunk_rows)
-        self.cache_bytes = cache_bytes or max(CACHE_BYTES, _working_set(self.layers, self.chunk_rows))
+        self.cache_bytes = cache_bytes or _cache_need(self.layers, self.chunk_rows)
         self._open: OrderedDict[str, OpenSource] = OrderedDict()
         self._chunks: dict[int, Pixels] = {}
 
@@ -369,8 +372,9 @@ def _chunking(layers: Sequence[Layer], asked: int | None) -> tuple[int, int]:
     return size, top % size or size
 
 
-def _working_set(layers: Sequence[Layer], chunk_rows: int) -> int:
-    """Bytes of decoded source blocks under one row of chunks, so that no block leaves the cache before its last use."""
+def _cache_need(layers: Sequence[Layer], chunk_rows: int) -> int:
+    """Bytes for the decoded source blocks under one row of chunks of two scenes, so that no block leaves the cache
+    before its last use."""
     most = 0
     for layer in layers:
         blocks = max(f.block_shape[0] for f in layer.files), max(f.block_shape[1] for f in layer.files)
@@ -378,7 +382,7 @@ def _working_set(layers: Sequence[Layer], chunk_rows: int) -> int:
         length = float(np.hypot(*layer.grid.shape.yx))  # a rotated source is crossed in the diagonal
         bytes_per_pixel = max(f.count * np.dtype(f.dtype).itemsize for f in layer.files)
         most = max(most, int(rows * min(length, layer.grid.shape.x * 1.5) * bytes_per_pixel))
-    return min(most, 2**31)
+    return min(max(2 * most, MIN_CACHE), MAX_CACHE)
 
 
 # ---------------------------------------------------------------------------------------------------- pixels
@@ -463,7 +467,7 @@ def warp_pixels(
         dst_transform=target.affine,
         dst_crs=_rio_crs(target),
         resampling=method,
-        num_threads=threads or 1,
+        num_threads=threads or os.cpu_count() or 1,
         tolerance=0.01,  # of a pixel; the default is an eighth
         XSCALE=_kernel_scale(ratio[0]),
         YSCALE=_kernel_scale(ratio[1]),

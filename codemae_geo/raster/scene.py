@@ -151,6 +151,12 @@ class Scene:
         return 3 // self.band_count
 
     @property
+    def reflectance_scaling(self) -> tuple[float, float]:
+        """(scale, offset) from stored counts to reflectance: the header's, else 1e-4 and 0 as for Sentinel-2."""
+        scale, offset = self.files[0].scale, self.files[0].offset
+        return (scale, offset) if scale != 1.0 else (1e-4, 0.0)
+
+    @property
     def dtype(self) -> str:
         """Type of the stored values (of the first file)."""
         return self.files[0].dtype

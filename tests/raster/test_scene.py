@@ -94,7 +94,8 @@ def test_mixed_dates_are_refused(make_raster: Any) -> None:
 
 
 def test_nothing_to_open_is_refused(tmp_path: Path) -> None:
-    for nothing in ([], tmp_path, tmp_path / "*.tif"):
+    empty: tuple[Any, ...] = ([], tmp_path, tmp_path / "*.tif")
+    for nothing in empty:
         with pytest.raises(InputError):
             Scene.open(nothing)
 
