@@ -26,9 +26,6 @@ from typing import Any, Literal, NamedTuple, cast
 
 import torch
 import torch.nn.functional as F
-from timm.layers import DropPath, Mlp, trunc_normal_
-from timm.models import build_model_with_cfg, generate_default_cfgs, register_model
-from timm.models._features import feature_take_indices
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
@@ -144,6 +141,35 @@ class PatchSplit(nn.Module):
         x = self.reduction(self.norm(x)).reshape(b, n, s, s, 2, 2, -1)
         # [B, L, s, s, 2, 2, C] -> [B, L, s, 2, s, 2, C] -> [B, L, 2s, 2s, C]
         return x.permute(0, 1, 2, 4, 3, 5, 6).reshape(b, n, 2 * s, 2 * s, -1)
+
+
+class DropPath(nn.Module):
+    """Stochastic depth: in training a sample's residual branch is dropped with probability ``rate``, else scaled up.
+
+    This and :class:`Mlp` are timm's, written out: importing timm takes longer than mapping a small scene.
+    """
+
+    def __init__(self, rate: float) -> None:
+        super().__init__()
+        self.rate = rate
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.training or self.rate == 0:
+            return x
+        keep = x.new_empty(x.shape[0], *(1,) * (x.ndim - 1)).bernoulli_(1 - self.rate)
+        return x * keep / (1 - self.rate)
+
+
+class Mlp(nn.Module):
+    """Linear, exact GELU, linear over the last axis."""
+
+    def __init__(self, dim: int, hidden: int) -> None:
+        super().__init__()
+        self.fc1 = nn.Linear(dim, hidden)
+        self.fc2 = nn.Linear(hidden, dim)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.fc2(F.gelu(self.fc1(x)))
 
 
 class Attention(nn.Module):
@@ -462,6 +488,8 @@ class HiViT(nn.Module):
         """Chosen pyramid levels as maps (timm's feature interface). ``norm`` and ``stop_early`` have no effect here."""
         _check(output_fmt == "NCHW", "output format", output_fmt, "'NCHW'")
         maps = self.forward_pyramid(x, modality)
+        from timm.models._features import feature_take_indices
+
         take, _ = feature_take_indices(len(maps), indices)
         chosen = [maps[i] for i in take]
         return chosen if intermediates_only else (maps[2], chosen)
@@ -513,7 +541,7 @@ def _check(ok: bool, what: str, found: object, expected: str) -> None:
 
 def _init_weights(module: nn.Module) -> None:
     if isinstance(module, nn.Linear):
-        trunc_normal_(module.weight, std=0.02)
+        nn.init.trunc_normal_(module.weight, std=0.02)
         if module.bias is not None:
             nn.init.zeros_(module.bias)
 
@@ -572,59 +600,3 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "base": {"embed_dim": 512, "mlp_depth1": 3, "mlp_depth2": 3, "depth": 24, "num_heads": 8, "fpn_dim": 256},
     "large": {"embed_dim": 768, "mlp_depth1": 2, "mlp_depth2": 2, "depth": 40, "num_heads": 12, "fpn_dim": 256},
 }
-
-
-def _cfg() -> dict[str, Any]:
-    return {
-        "num_classes": 0,
-        "input_size": (3, 224, 224),
-        "fixed_input_size": False,
-        "pool_size": None,
-        "first_conv": "patch_embed_rgb.proj",
-        "classifier": "head",
-        "license": "apache-2.0",
-    }
-
-
-default_cfgs = generate_default_cfgs({f"codemae_{name}": _cfg() for name in VARIANTS})
-
-
-def _create(variant: str, pretrained: bool = False, **kwargs: Any) -> nn.Module:
-    if kwargs.get("features_only"):
-        indices = kwargs.get("out_indices", (0, 1, 2))
-        wanted = indices if isinstance(indices, int) else max(indices) + 1
-        kwargs.setdefault("num_outs", max(3, wanted))
-        kwargs.pop("num_classes", None)
-    settings = VARIANTS[variant.removeprefix("codemae_")] | {"num_classes": 0}
-    return build_model_with_cfg(
-        HiViT,
-        variant,
-        pretrained,
-        pretrained_filter_fn=checkpoint_filter_fn,
-        feature_cfg={"out_indices": (0, 1, 2), "feature_cls": "getter"},
-        **(settings | kwargs),
-    )
-
-
-@register_model
-def codemae_tiny(pretrained: bool = False, **kwargs: Any) -> nn.Module:
-    """Width 192, 1+1 MLP and 6 attention blocks, pyramid 64: 3.2 M parameters. Ours, for CPUs."""
-    return _create("codemae_tiny", pretrained, **kwargs)
-
-
-@register_model
-def codemae_small(pretrained: bool = False, **kwargs: Any) -> nn.Module:
-    """Width 384, 2+2 MLP and 10 attention blocks, pyramid 128: about 20 M parameters. Ours, for CPUs."""
-    return _create("codemae_small", pretrained, **kwargs)
-
-
-@register_model
-def codemae_base(pretrained: bool = False, **kwargs: Any) -> nn.Module:
-    """HiViT-Base as published: 512, 3+3, 24 blocks, 8 heads, pyramid 256."""
-    return _create("codemae_base", pretrained, **kwargs)
-
-
-@register_model
-def codemae_large(pretrained: bool = False, **kwargs: Any) -> nn.Module:
-    """HiViT-Large as published: 768, 2+2, 40 blocks, 12 heads, pyramid 256."""
-    return _create("codemae_large", pretrained, **kwargs)

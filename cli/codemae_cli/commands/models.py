@@ -87,7 +87,7 @@ def info(model: Name, json_: o.Json = False) -> None:
 
 @app.command(
     "card",
-    epilog="Examples:\n\ncodemae models card damage-tiny-optical\n\ncodemae models card model.safetensors --stac item.json",
+    epilog="Example:\n\ncodemae models card damage-tiny-optical --stac item.json",
 )
 @command
 def card(

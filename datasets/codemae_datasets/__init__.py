@@ -1,0 +1,1 @@
+"""TorchGeo-style datasets and samplers for optical and SAR rasters."""

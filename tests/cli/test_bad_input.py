@@ -1,0 +1,213 @@
+"""Bad input gets one clear message, exit code 1, no traceback and no output: the installed command, case by case."""
+
+from __future__ import annotations
+
+import os
+import pickle
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import geopandas as gpd
+import pytest
+import torch
+from shapely.geometry import box
+from support.scenes import Pair, Result, write_raster
+
+Case = Callable[[Path, Pair, Path], tuple[list[Any], list[str]]]
+
+
+def no_overlap(tmp: Path, pair: Pair, model: Path) -> tuple[list[Any], list[str]]:
+    far = write_raster(tmp / "far.tif", origin=(500000.0, 4104000.0))
+    return ["--pre", pair.pre, "--post", far, "--model", model], ["do not overlap", "found", "expected"]
+
+
+def no_crs(tmp: Path, pair: Pair, model: Path) -> tuple[list[Any], list[str]]:
+    bare = write_raster(tmp / "bare.tif", crs=None)
+    return ["--pre", bare, "--post", pair.post, "--model", model], ["bare.tif", "--src-crs"]
+
+
+def same_file(tmp: Path, pair: Pair, model: Path) -> tuple[list[Any], list[str]]:
+    return ["--pre", pair.pre, "--post", pair.pre, "--model", model], ["same file", "pre.tif"]
+
+
+def same_file_by_a_link(tmp: Path, pair: Pair, model: Path) -> tuple[list[Any], list[str]]:
+    link = tmp / "link.tif"
+    link.symlink_to(pair.pre)
+    return ["--pre", pair.pre, "--post", link, "--model", model], ["same file"]
+
+
+def one_band_optical(tmp: Path, pair: Pair, model: Path) -> tuple[list[Any], list[str]]:
+    grey = write_raster(tmp / "grey.tif", count=1)
+    return ["--pre", pair.pre, "--post", grey, "--model", model], ["grey.tif", "band"]
+
+
+def truncated(tmp: Path, pair: Pair, model: Path) -> tuple[list[Any], list[str]]:
+    broken = tmp / "broken.tif"
+    broken.write_bytes(pair.post.read_bytes()[: pair.post.stat().st_size // 2])
+    return ["--pre", pair.pre, "--post", broken, "--model", model], ["broken.tif"]
+
+
+def not_a_raster(tmp: Path, pair: Pair, model: Path) -> tuple[list[Any], list[str]]:
+    text = tmp / "notes.tif"
+    text.write_text("not a raster")
+    return ["--pre", text, "--post", pair.post, "--model", model], ["notes.tif"]
+
+
+def missing_file(tmp: Path, pair: Pair, model: Path) -> tuple[list[Any], list[str]]:
+    return ["--pre", tmp / "gone.tif", "--post", pair.post, "--model", model], ["gone.tif"]
+
+
+def all_nodata(tmp: Path, pair: Pair, model: Path) -> tuple[list[Any], list[str]]:
+    empty = write_raster(tmp / "empty.tif", fill=0, nodata=0)
+    return ["--pre", pair.pre, "--post", empty, "--model", model], ["nodata"]
+
+
+def pickled_model(tmp: Path, pair: Pair, model: Path) -> tuple[list[Any], list[str]]:
+    torch.save({"w": torch.zeros(2)}, tmp / "model.pth")
+    return ["--pre", pair.pre, "--post", pair.post, "--model", tmp / "model.pth"], ["pickle", "models convert"]
+
+
+def old_pickled_model(tmp: Path, pair: Pair, model: Path) -> tuple[list[Any], list[str]]:
+    (tmp / "model.safetensors").write_bytes(pickle.dumps({"w": 1}))
+    return ["--pre", pair.pre, "--post", pair.post, "--model", tmp / "model.safetensors"], ["pickle"]
+
+
+def model_without_contract(tmp: Path, pair: Pair, model: Path) -> tuple[list[Any], list[str]]:
+    from safetensors.torch import save_file
+
+    save_file({"w": torch.zeros(2)}, tmp / "bare.safetensors")
+    return ["--pre", pair.pre, "--post", pair.post, "--model", tmp / "bare.safetensors"], ["contract"]
+
+
+def truncated_model(tmp: Path, pair: Pair, model: Path) -> tuple[list[Any], list[str]]:
+    (tmp / "cut.safetensors").write_bytes(model.read_bytes()[:-100])
+    return ["--pre", pair.pre, "--post", pair.post, "--model", tmp / "cut.safetensors"], ["cut.safetensors"]
+
+
+def unknown_model(tmp: Path, pair: Pair, model: Path) -> tuple[list[Any], list[str]]:
+    return ["--pre", pair.pre, "--post", pair.post, "--model", "damage-tiny-optcal"], ["did you mean"]
+
+
+def wrong_sensor(tmp: Path, pair: Pair, model: Path) -> tuple[list[Any], list[str]]:
+    return (
+        ["--pre", pair.pre, "--post", pair.post, "--post-sensor", "sar", "--model", model],
+        ["sar", "--model", "models convert"],
+    )
+
+
+def footprints_without_crs(tmp: Path, pair: Pair, model: Path) -> tuple[list[Any], list[str]]:
+    gpd.GeoDataFrame(geometry=[box(0, 0, 1, 1)]).to_file(tmp / "houses.shp")
+    return (
+        ["--pre", pair.pre, "--post", pair.post, "--footprints", tmp / "houses.shp", "--model", model],
+        ["houses.shp", "--footprints-crs"],
+    )
+
+
+def aoi_outside(tmp: Path, pair: Pair, model: Path) -> tuple[list[Any], list[str]]:
+    gpd.GeoDataFrame(geometry=[box(10, 50, 11, 51)], crs="EPSG:4326").to_file(tmp / "aoi.geojson")
+    return ["--pre", pair.pre, "--post", pair.post, "--aoi", tmp / "aoi.geojson", "--model", model], [
+        "--aoi",
+        "outside",
+    ]
+
+
+def bounds_outside(tmp: Path, pair: Pair, model: Path) -> tuple[list[Any], list[str]]:
+    return ["--pre", pair.pre, "--post", pair.post, "--bounds", 1, 2, 3, 4, "--model", model], ["--bounds", "outside"]
+
+
+def unknown_crs(tmp: Path, pair: Pair, model: Path) -> tuple[list[Any], list[str]]:
+    return ["--pre", pair.pre, "--post", pair.post, "--dst-crs", "EPSG:nope", "--model", model], ["EPSG:nope"]
+
+
+def near_buildings_without_footprints(tmp: Path, pair: Pair, model: Path) -> tuple[list[Any], list[str]]:
+    return ["--pre", pair.pre, "--post", pair.post, "--only-near-buildings", "--model", model], ["--footprints"]
+
+
+CASES: list[Case] = [
+    no_overlap,
+    no_crs,
+    same_file,
+    same_file_by_a_link,
+    one_band_optical,
+    truncated,
+    not_a_raster,
+    missing_file,
+    all_nodata,
+    pickled_model,
+    old_pickled_model,
+    model_without_contract,
+    truncated_model,
+    unknown_model,
+    wrong_sensor,
+    footprints_without_crs,
+    aoi_outside,
+    bounds_outside,
+    unknown_crs,
+    near_buildings_without_footprints,
+]
+
+
+def check_refusal(result: Result, words: list[str]) -> None:
+    assert result.code == 1, result.err
+    assert "Traceback" not in result.err + result.out
+    assert result.err.count("error: ") == 1
+    for word in words:
+        assert word in result.err, f"{word!r} is not in: {result.err}"
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda c: c.__name__)
+def test_bad_input(case: Case, tmp_path: Path, pair: Pair, model: Path, codemae: Callable[..., Result]) -> None:
+    arguments, words = case(tmp_path, pair, model)
+    before = sorted(p.name for p in tmp_path.iterdir())
+    result = codemae("damage", *arguments, "-o", tmp_path / "out", "--quiet")
+    check_refusal(result, words)
+    after = sorted(p.name for p in tmp_path.iterdir())
+    assert after == before, "a refused run leaves nothing behind"
+
+
+def test_an_output_folder_with_content_is_kept(
+    tmp_path: Path, pair: Pair, model: Path, codemae: Callable[..., Result]
+) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "mine.txt").write_text("keep")
+    arguments = ["damage", "--pre", pair.pre, "--post", pair.post, "--model", model, "-o", out, "--quiet"]
+    check_refusal(codemae(*arguments), ["out", "--overwrite"])
+    assert [p.name for p in out.iterdir()] == ["mine.txt"]
+    again = codemae(*arguments, "--overwrite")
+    assert again.code == 0, again.err
+    assert (out / "mine.txt").read_text() == "keep"
+    assert (out / "damage.tif").exists()
+
+
+def test_errors_are_json_for_programs(tmp_path: Path, pair: Pair, model: Path, codemae: Callable[..., Result]) -> None:
+    arguments = ["--pre", pair.pre, "--post", pair.pre, "--model", model, "-o", tmp_path / "out"]
+    result = codemae("--json", "damage", *arguments)
+    assert result.code == 1
+    assert result.json["error"]["code"] == "input"
+    assert result.json["error"]["hint"]
+
+
+def test_wrong_usage_is_2(tmp_path: Path, pair: Pair, codemae: Callable[..., Result]) -> None:
+    assert codemae("damage", "--pre", pair.pre).code == 2
+    assert codemae("damage", "--nonsense").code == 2
+    assert codemae("nonsense").code == 2
+
+
+@pytest.mark.skipif(os.name != "posix" or os.geteuid() != 0, reason="mounting a small disk needs root on Linux")
+def test_a_full_disk(tmp_path: Path, pair: Pair, model: Path, codemae: Callable[..., Result]) -> None:
+    import subprocess
+
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(disk)], capture_output=True).returncode:
+        pytest.skip("this machine does not allow mounting a tmpfs")
+    try:
+        result = codemae(
+            "damage", "--pre", pair.pre, "--post", pair.post, "--model", model, "-o", disk / "out", "--quiet"
+        )
+        check_refusal(result, ["disk"])
+        assert list(disk.iterdir()) == []
+    finally:
+        subprocess.run(["umount", str(disk)], check=True)

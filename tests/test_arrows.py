@@ -1,0 +1,61 @@
+"""The arrows between packages, each looked at in a fresh interpreter."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+HEAVY = ("torch", "rasterio", "geopandas", "timm", "pandas", "pyogrio", "torchgeo", "kornia", "lightning")
+
+
+def loaded_by(code: str) -> set[str]:
+    """Top-level modules that ``code`` loads."""
+    names = subprocess.run(
+        [sys.executable, "-c", f"{code}\nimport sys\nprint(' '.join({{m.split('.')[0] for m in sys.modules}}))"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return set(names.stdout.splitlines()[-1].split())
+
+
+@pytest.mark.parametrize(
+    ("module", "absent"),
+    [
+        ("codemae_geo", HEAVY),
+        ("codemae_geo.errors", HEAVY),
+        ("codemae_geo.classes", HEAVY),
+        ("codemae_geo.styles", HEAVY),
+        ("codemae_geo.sensors", HEAVY),
+        ("codemae_geo.tiling", HEAVY),
+        ("codemae_geo.tiling.area", HEAVY),
+        ("codemae_geo.raster.scene", ("torch", "timm", "geopandas", "codemae_cli")),
+        ("codemae_geo.raster.write", ("torch", "timm", "geopandas", "codemae_cli")),
+        ("codemae_geo.vector.buildings", ("torch", "timm", "codemae_cli")),
+        ("codemae_geo.models", ("rasterio", "geopandas", "timm", "codemae_cli")),
+        ("codemae_geo.weights", ("rasterio", "geopandas", "timm", "codemae_cli")),
+        ("codemae_geo.inference.damage", ("timm", "torchgeo", "kornia", "lightning", "codemae_cli", "codemae_train")),
+        ("codemae_cli.app", HEAVY),
+    ],
+)
+def test_a_package_loads_only_what_stands_after_its_arrow(module: str, absent: tuple[str, ...]) -> None:
+    assert not loaded_by(f"import {module}") & set(absent)
+
+
+def test_help_answers_at_once() -> None:
+    """`codemae --help` takes at most 0.3 s of CPU time (the better of two runs: the first may compile)."""
+    code = (
+        "import resource, subprocess, sys\n"
+        "subprocess.run([sys.executable, '-m', 'codemae_cli', '--help'], check=True, capture_output=True)\n"
+        "usage = resource.getrusage(resource.RUSAGE_CHILDREN)\n"
+        "print(usage.ru_utime + usage.ru_stime)\n"
+    )
+    seconds = []
+    for _ in range(2):
+        done = subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, check=True, env={"PATH": ""}
+        )
+        seconds.append(float(done.stdout))
+    assert min(seconds) <= 0.3, seconds
