@@ -6,6 +6,7 @@ import errno
 import os
 import shutil
 import tempfile
+from collections.abc import Collection
 from pathlib import Path
 from types import TracebackType
 
@@ -94,6 +95,21 @@ def write_failure(error: BaseException, path: Path, needed: int | None = None) -
     )
 
 
+def companions(path: Path) -> list[Path]:
+    """Files that GDAL, QGIS and SQLite keep beside ``path`` and would go on believing after it is replaced."""
+    added = [".aux.xml", ".ovr", ".msk", "-wal", "-shm", "-journal"]
+    styles = [".qml", ".qmd"] if path.suffix.lower() in {".tif", ".tiff"} else []
+    return [path.with_name(path.name + end) for end in added] + [path.with_suffix(end) for end in styles]
+
+
+def _replace(source: Path, target: Path, *, keep: Collection[str]) -> None:
+    """Move a file over another, whose companions go unless named in ``keep``."""
+    for old in companions(target):
+        if old.name not in keep:
+            old.unlink(missing_ok=True)
+    source.replace(target)
+
+
 class Staging:
     """A temporary folder beside a destination, whose files replace the final ones together at the end.
 
@@ -117,7 +133,7 @@ class Staging:
     def publish(self, *names: str) -> None:
         """Move the named files to the destination's folder, in this order, over whatever is there."""
         for name in names:
-            (self.folder / name).replace(self.path.parent / name)
+            _replace(self.folder / name, self.path.parent / name, keep=names)
 
     def discard(self) -> None:
         """Remove the folder and everything still in it; may be called more than once."""
@@ -188,8 +204,9 @@ class FolderStaging:
         """
         try:
             if self.path.is_dir():
-                for file in sorted(self.folder.iterdir()):
-                    file.replace(self.path / file.name)
+                files = sorted(self.folder.iterdir())
+                for file in files:
+                    _replace(file, self.path / file.name, keep=[f.name for f in files])
                 self.folder.rmdir()
             else:
                 self.folder.rename(self.path)

@@ -205,11 +205,7 @@ class RasterWriter:
             with self._disk_errors():
                 self._dataset.close()
                 self._copy_to_cog()
-                sidecars = self._write_sidecars()
-                for stale in (f"{self.path.name}.aux.xml", f"{self.path.stem}.qml", f"{self.path.stem}.qmd"):
-                    if stale not in sidecars:
-                        (self.path.parent / stale).unlink(missing_ok=True)
-                self._staging.publish(*sidecars, self.path.name)
+                self._staging.publish(*self._write_sidecars(), self.path.name)
         finally:
             self.abort()
 

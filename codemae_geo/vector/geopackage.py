@@ -94,9 +94,6 @@ class GeoPackageWriter:
             if self._layers:
                 with self._disk_errors():
                     write_layer_styles(self._file, {**self._styles, **(styles or {})})
-                    # SQLite's journals of a replaced file must not be taken for the new one's
-                    for suffix in ("-wal", "-shm", "-journal"):
-                        self.path.with_name(self.path.name + suffix).unlink(missing_ok=True)
                     self._staging.publish(self.path.name)
         finally:
             self.abort()

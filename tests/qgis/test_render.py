@@ -63,11 +63,11 @@ def qgis() -> None:
 
 @pytest.fixture(scope="module")
 def outputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """class.tif, confidence.tif and damage.gpkg of four quarters, the first 20 rows not analysed."""
+    """damage.tif (with damage.qml), confidence.tif and damage.gpkg of four quarters, the first 20 rows not analysed."""
     folder = tmp_path_factory.mktemp("outputs")
     values = QUARTERS.copy()
     values[:20] = NODATA
-    with RasterWriter(folder / "class.tif", GRID, classes=DAMAGE_CLASSES) as writer:
+    with RasterWriter(folder / "damage.tif", GRID, classes=DAMAGE_CLASSES) as writer:
         writer.write_rows(0, values)
     with RasterWriter(folder / "confidence.tif", GRID, overview_resampling="average") as writer:
         writer.write_rows(0, encode_probability(np.full(values.shape, 0.75), values != NODATA))
@@ -79,8 +79,8 @@ def outputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ]
     footprints = gpd.GeoDataFrame(geometry=[*boxes, shapely.box(365010, 4099995, 365040, 4099999)], crs=26915)
     with GeoPackageWriter(folder / "damage.gpkg") as writer:
-        aggregate_buildings(footprints, folder / "class.tif", folder / "confidence.tif", DAMAGE_CLASSES, out=writer)
-        polygonize(folder / "class.tif", writer, DAMAGE_CLASSES)
+        aggregate_buildings(footprints, folder / "damage.tif", folder / "confidence.tif", DAMAGE_CLASSES, out=writer)
+        polygonize(folder / "damage.tif", writer, DAMAGE_CLASSES)
     return folder
 
 
@@ -102,9 +102,9 @@ def _over_white(color: str, opacity: float) -> NDArray[np.float64]:
 
 @pytest.mark.usefixtures("qgis")
 def test_class_raster_opens_with_its_classes(outputs: Path) -> None:
-    report, image = _render(outputs, "class.png", "--raster", outputs / "class.tif")
-    assert report["class.tif"]["renderer"] == "paletted"
-    assert report["class.tif"]["categories"] == {
+    report, image = _render(outputs, "class.png", "--raster", outputs / "damage.tif")
+    assert report["damage.tif"]["renderer"] == "paletted"
+    assert report["damage.tif"]["categories"] == {
         str(c.value): {"label": c.name.capitalize(), "color": c.color} for c in DAMAGE_CLASSES.foreground
     }
     for info in DAMAGE_CLASSES.foreground:
@@ -116,10 +116,10 @@ def test_class_raster_opens_with_its_classes(outputs: Path) -> None:
 
 @pytest.mark.usefixtures("qgis")
 def test_class_raster_without_its_qml_has_named_classes_and_colours(outputs: Path, tmp_path: Path) -> None:
-    for name in ("class.tif", "class.tif.aux.xml"):
+    for name in ("damage.tif", "damage.tif.aux.xml"):
         (tmp_path / name).write_bytes((outputs / name).read_bytes())
-    report, image = _render(outputs, "noqml.png", "--raster", tmp_path / "class.tif")
-    categories = report["class.tif"]["categories"]
+    report, image = _render(outputs, "noqml.png", "--raster", tmp_path / "damage.tif")
+    categories = report["damage.tif"]["categories"]
     assert [categories[str(c.value)]["label"] for c in DAMAGE_CLASSES] == DAMAGE_CLASSES.names
     col, row = CENTRES[3]
     np.testing.assert_allclose(image[:3, row, col], _rgb(DAMAGE_CLASSES[3].color), atol=2)

@@ -66,6 +66,16 @@ def test_failure_leaves_nothing_and_keeps_the_old_file(tmp_path: Path) -> None:
     assert path.read_bytes() == b"the old one"
 
 
+def test_journals_and_side_cars_of_a_replaced_file_go(tmp_path: Path) -> None:
+    for name in ("d.gpkg", "d.gpkg-wal", "d.gpkg.aux.xml", "d.qml", "other.gpkg-wal"):
+        (tmp_path / name).write_bytes(b"old")
+    with GeoPackageWriter(tmp_path / "d.gpkg", overwrite=True) as writer:
+        writer.append("buildings", _frame())
+    # d.qml may be that of d.tif
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["d.gpkg", "d.qml", "other.gpkg-wal"]
+    assert len(gpd.read_file(tmp_path / "d.gpkg", layer="buildings")) == 3
+
+
 @pytest.fixture
 def tiny_disk(tmp_path: Path) -> Iterator[Path]:
     """A file system of 2 MiB, where the user may mount one."""
