@@ -156,7 +156,8 @@ def _looks_like_power(variation: float, median: float) -> bool:
     """Power or amplitude, by the strength of the speckle and, where that is ambiguous, by the level.
 
     Fully developed speckle of L looks varies by 1 / sqrt(L) in power and about 0.52 / sqrt(L) in amplitude (Goodman
-    1976), so well above 0.52 it is power, and from 0.32 to there both occur: power of 3 to 10 looks, amplitude of 1 or 2.
+    1976), so well above 0.52 it is power, and from 0.32 to there both occur: power of 3 to 10 looks, amplitude of 1 or
+    2.
     Calibrated land lies near 0.01..0.1 in power and 0.1..0.5 in amplitude; amplitude as digital numbers rarely reaches
     20,000.
     """
