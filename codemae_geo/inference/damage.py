@@ -101,8 +101,8 @@ def prepare_damage(
         if common.fraction_of_pre < 0.5:
             reporter.warning("overlap", f"the post scene covers {common.fraction_of_pre:.0%} of the pre scene's extent")
     if check_offset:
-        with reporter.stage("offset"), open_readers(job) as readers:
-            offset = estimate_offset(*readers, target)
+        with reporter.stage("offset"), open_readers(job) as (before, after):
+            offset = estimate_offset(before, after, target)
             job.facts["offset"] = asdict(offset)
             if offset.quality == "good" and max(abs(offset.dx_px), abs(offset.dy_px)) > 2:
                 reporter.warning(

@@ -29,7 +29,7 @@ from codemae_geo.inference.device import choose_runtime
 from codemae_geo.inference.predictor import Predictor
 from codemae_geo.outputs import FolderStaging, check_space
 from codemae_geo.progress import Reporter
-from codemae_geo.raster.env import CACHE_BYTES, is_remote
+from codemae_geo.raster.env import is_remote
 from codemae_geo.raster.geo import ground_sample_distance
 from codemae_geo.raster.read import AlignedReader
 from codemae_geo.raster.scene import Scene
@@ -190,7 +190,17 @@ def prepare(
         reporter.log(scene.describe())
         needs_sample = scene.unit != spec.unit or request.stretch != "auto"
         sample, valid = scene.sample() if needs_sample else (None, None)
-        conversion = plan_conversion(spec.family, scene.unit, spec.unit, sample, valid, stretch=request.stretch)
+        scale, offset = scene.reflectance_scaling
+        conversion = plan_conversion(
+            spec.family,
+            scene.unit,
+            spec.unit,
+            sample,
+            valid,
+            stretch=request.stretch,
+            scale=scale,
+            offset=offset,
+        )
         reporter.log(f"{scene.role}: {conversion.describe()}")
         conversions.append(conversion)
     gsd = ground_sample_distance(grid)
@@ -225,7 +235,10 @@ def estimate(job: Job) -> dict[str, Any]:
         "score_ring": 2 * channels * 4 * rows * width,
         "finished_rows": 3 * channels * 4 * rows * width,
         "output_blocks": 512 * width * outputs,
-        "gdal_cache": CACHE_BYTES,
+        # one cache for the whole process, sized by the readers
+        "gdal_cache": max(
+            AlignedReader(s, job.grid, c).cache_bytes for s, c in zip(job.scenes, job.conversions, strict=True)
+        ),
         "weights": sum(p.numel() * p.element_size() for p in job.predictor.parameters()),
     }
     disk = estimate_bytes(job.grid, outputs)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
@@ -20,15 +20,12 @@ codemae info pre.tif post.tif --json
 @command
 def info(
     rasters: Annotated[list[str], typer.Argument(metavar="RASTER...", help="Rasters, or URLs.")],
-    family: Annotated[
-        Literal["auto", "optical", "sar"], typer.Option(help="What the raster is, for naming its unit.")
-    ] = "auto",
     json_: o.Json = False,
 ) -> None:
     """Show what a raster is: CRS, size, resolution, bands, nodata, and the sensor and unit it seems to have."""
     from codemae_geo.raster.inspect import format_info, inspect
 
-    found = [inspect(path) if family == "auto" else inspect(path, family=family) for path in rasters]
+    found = [inspect(path) for path in rasters]
     if json_:
         print_json({"rasters": found})
     else:
