@@ -50,7 +50,15 @@ def read_footprints(
     Raises:
         InputError: the file is unreadable, empty, has no CRS, or has features that are no polygons.
     """
-    frame = _read_polygons(path, layer, src_crs, "footprints", "--footprints-crs", to_crs=to_crs, bounds=bounds)
+    frame = _read_polygons(
+        path,
+        layer,
+        src_crs,
+        "footprints",
+        "say which one it is with --footprints-crs EPSG:...",
+        to_crs=to_crs,
+        bounds=bounds,
+    )
     if to_crs is None or CRS.from_user_input(to_crs).equals(CRS.from_user_input(frame.crs)):
         return frame
     return _finite(frame.to_crs(CRS.from_user_input(to_crs)), path, to_crs)
@@ -64,7 +72,9 @@ def read_aoi(path: str | Path, *, to_crs: Any, layer: str | None = None, src_crs
     Raises:
         InputError: the file is unreadable, empty, has no CRS, or has features that are no polygons.
     """
-    frame = _read_polygons(path, layer, src_crs, "area of interest", "--src-crs")
+    frame = _read_polygons(
+        path, layer, src_crs, "area of interest", "give it one, for instance with ogr2ogr -a_srs EPSG:..."
+    )
     union = shapely.union_all(frame.geometry.array)
     if union.is_empty:
         raise InputError(f"the area of interest {path} has no area", expected="at least one polygon")
@@ -96,7 +106,7 @@ def _read_polygons(
     layer: str | None,
     src_crs: Any,
     what: str,
-    crs_option: str,
+    crs_hint: str,
     *,
     to_crs: Any = None,
     bounds: tuple[float, float, float, float] | None = None,
@@ -110,7 +120,7 @@ def _read_polygons(
             raise InputError(
                 f"the {what} {path} has no coordinate reference system",
                 expected="a file that states one",
-                hint=f"say which one it is with {crs_option} EPSG:...",
+                hint=crs_hint,
             )
         crs = CRS.from_user_input(src_crs if src_crs is not None else info["crs"])
         frame = pyogrio.read_dataframe(source, layer=layer, bbox=_bbox(bounds, to_crs, crs), fid_as_index=True)

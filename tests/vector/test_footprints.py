@@ -85,8 +85,9 @@ def test_no_crs_names_the_option(houses: gpd.GeoDataFrame, tmp_path: Path) -> No
     assert "--footprints-crs" in (caught.value.hint or "")
     read = read_footprints(tmp_path / "h.shp", src_crs="EPSG:4326", to_crs="EPSG:26915")
     assert read.geometry.iloc[0].bounds == pytest.approx(houses.to_crs(26915).geometry.iloc[0].bounds)
-    with pytest.raises(InputError, match="no coordinate reference system"):
+    with pytest.raises(InputError, match="no coordinate reference system") as caught:
         read_aoi(tmp_path / "h.shp", to_crs=26915)
+    assert "ogr2ogr" in (caught.value.hint or "")
 
 
 def test_points_and_lines_are_refused(tmp_path: Path) -> None:
