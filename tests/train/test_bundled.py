@@ -83,6 +83,6 @@ def test_scores_of_a_perfect_and_of_an_empty_map() -> None:
 
 
 def test_contract_is_accepted_and_names_the_split() -> None:
-    contract = bundled.contract({"miou": 0.5}, 512)
+    contract = bundled.contract({"miou": 0.5}, 512, 1.2)
     assert "not truth" in contract.metrics[0].split
     assert contract.class_table.names == ["background", "intact", "damaged", "destroyed"]
