@@ -56,7 +56,7 @@ class Joplin:
     """The four chips on the pre-event mosaic's grid (EPSG:26915, 0.6 m).
 
     Args:
-        pre, post: [3, H, W] float32 in [0, 1]; ``post`` is 0 where there is no image.
+        pre, post: [3, H, W] float32 in [0, 1]; ``post`` is the mean colour where there is no image, as in the engine.
         label: [H, W] uint8, our classes; 255 without a peer prediction or without a post-event image.
         buildings: [H, W] uint8, as ``label`` but also where only the post-event image is missing.
         held_out: row and column slices of the held-out chip.
@@ -112,7 +112,8 @@ def read_joplin(folder: Path) -> Joplin:
             rows, cols = np.nonzero(inside)
             held_out = (slice(int(rows.min()), int(rows.max()) + 1), slice(int(cols.min()), int(cols.max()) + 1))
     label = np.where(post_valid, buildings, NODATA).astype(np.uint8)
-    before, after = (torch.from_numpy(image).float() / 255 for image in (pre, post * post_valid))
+    before, after = (torch.from_numpy(image).float() / 255 for image in (pre, post))
+    after = torch.where(torch.from_numpy(post_valid), after, torch.tensor(MEAN)[:, None, None])
     return Joplin(before, after, torch.from_numpy(label), torch.from_numpy(buildings), held_out)
 
 
@@ -522,6 +523,22 @@ def scores(localisation: Tensor, damage: Tensor, label: Tensor) -> dict[str, flo
     return result
 
 
+def fit_temperature(model: nn.Module, pre: Tensor, post: Tensor, label: Tensor, side: int = 480) -> float:
+    """Divisor of the damage logits that makes ``label`` most likely (temperature scaling, Guo et al., ICML 2017)."""
+    logits, truth = [], []
+    for top in range(0, label.shape[0] - side + 1, side):
+        for left in range(0, label.shape[1] - side + 1, side):
+            area = (slice(top, top + side), slice(left, left + side))
+            with torch.no_grad():
+                damage = model(*(normalise(image[:, area[0], area[1]])[None] for image in (pre, post)))[1][0]
+            known = label[area] != NODATA
+            logits.append(damage[:, known].T)
+            truth.append(label[area][known].long())
+    rows, target = torch.cat(logits), torch.cat(truth)
+    candidates = [0.5 + 0.05 * i for i in range(71)]
+    return min(candidates, key=lambda t: float(F.cross_entropy(rows / t, target)))
+
+
 def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -599,13 +616,15 @@ def save_results(run: Run, scene: Joplin, model: nn.Module, window: int) -> Path
     run.log(f"labels that 16-bit storage leaves unchanged: {agreement:.5f}")
     if agreement < 0.999:
         stored = {k: v.clone() for k, v in model.state_dict().items()}
+    temperature = fit_temperature(model, pre, post, label)
+    run.log(f"temperature fitted on the held-out chip: {temperature:.2f}")
     path = run.folder / "damage_tiny_optical.safetensors"
-    save_package(path, stored, contract(scores(*rounded, label), window), overwrite=True)
+    save_package(path, stored, contract(scores(*rounded, label), window, temperature), overwrite=True)
     run.log(f"{path.name}: {path.stat().st_size / 1e6:.1f} MB")
     return path
 
 
-def contract(measured: dict[str, float], window: int) -> ModelContract:
+def contract(measured: dict[str, float], window: int, temperature: float) -> ModelContract:
     """What the package says about itself."""
     image = {
         "family": "optical", "bands": ["red", "green", "blue"], "unit": "uint8", "scale": 1 / 255,
@@ -624,6 +643,7 @@ def contract(measured: dict[str, float], window: int) -> ModelContract:
             "window": window,
             "overlap": 0.5,
             "precision": "float32",
+            "temperature": round(temperature, 2),
             "licence": "Apache-2.0",
             "training": "CoDe-MAE-style masked pretraining of both tokenizers (Los Angeles Sentinel-1/2 pairs, Joplin "
             "imagery), then DamageFormer on Joplin chips 0, 1 and 3. Scripted in codemae_train.bundled.",
