@@ -4,9 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import typer
+
+from codemae_cli.console import emit, print_json
+
+if TYPE_CHECKING:
+    from codemae_geo.inference.job import MapResult
 
 
 def table(rows: Sequence[Sequence[str]], header: Sequence[str] | None = None) -> str:
@@ -49,6 +54,19 @@ def show_estimate(plan: Mapping[str, Any]) -> None:
     if "overlap" in plan:
         rows.append(("overlap", f"{plan['overlap']['area_m2'] / 1e6:.3f} km2"))
     typer.echo(table(rows))
+
+
+def report_map(result: MapResult, *, json_: bool, progress: str, quiet: bool) -> bool:
+    """Tell of a finished map in the way that was asked for; True if it was told to a person."""
+    outputs = {kind: str(path) for kind, path in result.outputs.items()}
+    if progress == "json":
+        emit("result", outputs=outputs, summary=result.summary)
+    if json_:
+        print_json({"outputs": outputs, "summary": result.summary})
+    if json_ or quiet or progress == "json":
+        return False
+    show_map(result.folder, outputs, result.summary)
+    return True
 
 
 def show_map(folder: Path, outputs: Mapping[str, str], summary: Mapping[str, Any]) -> None:

@@ -8,17 +8,15 @@ from typing import Annotated, Any, Literal
 import typer
 
 from codemae_cli import options as o
-from codemae_cli.console import close, command, emit, make_reporter, print_json
-from codemae_cli.show import show_estimate, show_map
+from codemae_cli.console import close, command, make_reporter, print_json
+from codemae_cli.show import report_map, show_estimate
 
 EXAMPLES = """Examples:
 
+\b
 codemae damage --pre before.tif --post after.tif -o out
-
 codemae damage --pre pre/*.tif --post post/*.tif --footprints buildings.gpkg -o out
-
 codemae damage --pre pre.tif --post sar.tif --post-sensor sar --model damage-sar.safetensors -o out
-
 codemae damage --pre pre.tif --post post.tif --aoi town.geojson --tta --dry-run -o out
 """
 
@@ -50,24 +48,20 @@ def damage(
     batch_size: o.BatchSize = None,
     aoi: o.Aoi = None,
     bounds: o.Bounds = None,
-    grid: Annotated[
-        Literal["pre", "post", "utm"], typer.Option(help="Whose grid the map has.", rich_help_panel=o.AREA)
-    ] = "pre",
+    grid: Annotated[Literal["pre", "post", "utm"], typer.Option(help="Whose grid the map has.")] = "pre",
     dst_crs: o.DstCrs = None,
     res: o.Res = None,
     src_crs: o.SrcCrs = None,
-    pre_bands: Annotated[str | None, typer.Option(help="Bands to use, e.g. 4,3,2.", rich_help_panel=o.SCENES)] = None,
-    post_bands: Annotated[str | None, typer.Option(help="Bands to use.", rich_help_panel=o.SCENES)] = None,
-    pre_unit: Annotated[str, typer.Option(help="Unit of stored values.", rich_help_panel=o.SCENES)] = "auto",
-    post_unit: Annotated[
-        str, typer.Option(help="Unit of stored values: db, power, amplitude, ...", rich_help_panel=o.SCENES)
-    ] = "auto",
-    pre_nodata: Annotated[float | None, typer.Option(help="Nodata value.", rich_help_panel=o.SCENES)] = None,
-    post_nodata: Annotated[float | None, typer.Option(help="Nodata value.", rich_help_panel=o.SCENES)] = None,
-    pre_assets: Annotated[str | None, typer.Option(help="Assets of a STAC item.", rich_help_panel=o.SCENES)] = None,
-    post_assets: Annotated[str | None, typer.Option(help="Assets of a STAC item.", rich_help_panel=o.SCENES)] = None,
-    pre_stretch: Annotated[str, typer.Option(help="auto, minmax or LOW,HIGH.", rich_help_panel=o.SCENES)] = "auto",
-    post_stretch: Annotated[str, typer.Option(help="auto, minmax or LOW,HIGH.", rich_help_panel=o.SCENES)] = "auto",
+    pre_bands: Annotated[str | None, typer.Option(help="Bands to use, e.g. 4,3,2.")] = None,
+    post_bands: Annotated[str | None, typer.Option(help="Bands to use.")] = None,
+    pre_unit: Annotated[str, typer.Option(help="Unit of stored values.")] = "auto",
+    post_unit: Annotated[str, typer.Option(help="Unit of stored values: db, power, amplitude, ...")] = "auto",
+    pre_nodata: Annotated[float | None, typer.Option(help="Nodata value.")] = None,
+    post_nodata: Annotated[float | None, typer.Option(help="Nodata value.")] = None,
+    pre_assets: Annotated[str | None, typer.Option(help="Assets of a STAC item.")] = None,
+    post_assets: Annotated[str | None, typer.Option(help="Assets of a STAC item.")] = None,
+    pre_stretch: Annotated[str, typer.Option(help="auto, minmax or LOW,HIGH.")] = "auto",
+    post_stretch: Annotated[str, typer.Option(help="auto, minmax or LOW,HIGH.")] = "auto",
     json_: o.Json = False,
     progress: o.Progress = "auto",
     quiet: o.Quiet = False,
@@ -109,10 +103,4 @@ def damage(
     if dry_run:
         print_json(plan) if json_ else show_estimate(plan)
         return
-    outputs = {kind: str(path) for kind, path in result.outputs.items()}
-    if progress == "json":
-        emit("result", outputs=outputs, summary=result.summary)
-    if json_:
-        print_json({"outputs": outputs, "summary": result.summary})
-    elif not quiet and progress != "json":
-        show_map(result.folder, outputs, result.summary)
+    report_map(result, json_=json_, progress=progress, quiet=quiet)

@@ -8,13 +8,13 @@ from typing import Annotated
 import typer
 
 from codemae_cli import options as o
-from codemae_cli.console import close, command, emit, make_reporter, print_json
-from codemae_cli.show import show_map
+from codemae_cli.console import close, command, make_reporter
+from codemae_cli.show import report_map
 
 EXAMPLES = """Examples:
 
+\b
 codemae demo
-
 codemae demo -o joplin --overwrite
 """
 
@@ -50,13 +50,7 @@ def demo(
         )
     finally:
         close(reporter)
-    outputs = {kind: str(path) for kind, path in result.outputs.items()}
-    if progress == "json":
-        emit("result", outputs=outputs, summary=result.summary)
-    if json_:
-        print_json({"outputs": outputs, "summary": result.summary})
-    elif not quiet and progress != "json":
-        show_map(result.folder, outputs, result.summary)
+    if report_map(result, json_=json_, progress=progress, quiet=quiet):
         typer.echo()
         typer.echo("Drag damage.tif and damage.gpkg into QGIS: they open styled. The same on your scenes:")
         typer.echo("  codemae damage --pre before.tif --post after.tif -o out")

@@ -9,8 +9,8 @@ from codemae_cli.console import PROTOCOL, command, print_json
 
 EXAMPLES = """Examples:
 
+\b
 codemae doctor
-
 codemae doctor --json
 """
 

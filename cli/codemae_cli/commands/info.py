@@ -11,8 +11,8 @@ from codemae_cli.console import command, print_json
 
 EXAMPLES = """Examples:
 
+\b
 codemae info scene.tif
-
 codemae info pre.tif post.tif --json
 """
 

@@ -22,7 +22,7 @@ app = typer.Typer(
 Name = Annotated[str, typer.Argument(metavar="MODEL", help="Name, file, or hf:OWNER/REPO@REVISION.")]
 
 
-@app.command("list", epilog="Example:\n\ncodemae models list --json")
+@app.command("list", epilog="Example:\n\n\b\ncodemae models list --json")
 @command
 def list_(json_: o.Json = False) -> None:
     """List the models that can be asked for by name: bundled ones and those in ~/.codemae/models."""
@@ -54,7 +54,7 @@ def list_(json_: o.Json = False) -> None:
         typer.echo(table(rows, ("name", "task", "inputs", "origin", "licence")))
 
 
-@app.command("info", epilog="Example:\n\ncodemae models info damage-tiny-optical")
+@app.command("info", epilog="Example:\n\n\b\ncodemae models info damage-tiny-optical")
 @command
 def info(model: Name, json_: o.Json = False) -> None:
     """Show a package's contract in short: task, inputs, classes, window, size, hash."""
@@ -87,7 +87,7 @@ def info(model: Name, json_: o.Json = False) -> None:
 
 @app.command(
     "card",
-    epilog="Example:\n\ncodemae models card damage-tiny-optical --stac item.json",
+    epilog="Example:\n\n\b\ncodemae models card damage-tiny-optical --stac item.json",
 )
 @command
 def card(
@@ -114,7 +114,7 @@ def card(
 
 @app.command(
     "convert",
-    epilog="Example:\n\ncodemae models convert damage_base.pth -o damage-sar.safetensors --preset damageformer-base",
+    epilog="Example:\n\n\b\ncodemae models convert damage_base.pth -o sar.safetensors --preset damageformer-base",
 )
 @command
 def convert(
@@ -136,7 +136,7 @@ def convert(
         typer.echo(f"{output}: {contract.name}, {contract.task}")
 
 
-@app.command("verify", epilog="Example:\n\ncodemae models verify damage-tiny-optical")
+@app.command("verify", epilog="Example:\n\n\b\ncodemae models verify damage-tiny-optical")
 @command
 def verify(model: Name, json_: o.Json = False) -> None:
     """Check that a package is whole and runs: contract, hash, strict loading, finite weights, one forward pass."""

@@ -8,15 +8,14 @@ from typing import Annotated, Any
 import typer
 
 from codemae_cli import options as o
-from codemae_cli.console import close, command, emit, make_reporter, print_json
-from codemae_cli.show import show_estimate, show_map
+from codemae_cli.console import close, command, make_reporter, print_json
+from codemae_cli.show import report_map, show_estimate
 
 EXAMPLES = """Examples:
 
+\b
 codemae predict landcover.safetensors scene.tif -o out
-
 codemae predict landcover.safetensors "tiles/*.tif" --bounds 366000 4103000 367000 4104000 -o out
-
 codemae predict hf:owner/landcover@3f2a9c1 s3://bucket/scene.tif --probabilities -o out
 """
 
@@ -42,11 +41,11 @@ def predict(
     dst_crs: o.DstCrs = None,
     res: o.Res = None,
     src_crs: o.SrcCrs = None,
-    bands: Annotated[str | None, typer.Option(help="Bands to use, e.g. 4,3,2.", rich_help_panel=o.SCENES)] = None,
-    unit: Annotated[str, typer.Option(help="Unit of stored values.", rich_help_panel=o.SCENES)] = "auto",
-    nodata: Annotated[float | None, typer.Option(help="Nodata value.", rich_help_panel=o.SCENES)] = None,
-    assets: Annotated[str | None, typer.Option(help="Assets of a STAC item.", rich_help_panel=o.SCENES)] = None,
-    stretch: Annotated[str, typer.Option(help="auto, minmax or LOW,HIGH.", rich_help_panel=o.SCENES)] = "auto",
+    bands: Annotated[str | None, typer.Option(help="Bands to use, e.g. 4,3,2.")] = None,
+    unit: Annotated[str, typer.Option(help="Unit of stored values.")] = "auto",
+    nodata: Annotated[float | None, typer.Option(help="Nodata value.")] = None,
+    assets: Annotated[str | None, typer.Option(help="Assets of a STAC item.")] = None,
+    stretch: Annotated[str, typer.Option(help="auto, minmax or LOW,HIGH.")] = "auto",
     json_: o.Json = False,
     progress: o.Progress = "auto",
     quiet: o.Quiet = False,
@@ -82,10 +81,4 @@ def predict(
     if dry_run:
         print_json(plan) if json_ else show_estimate(plan)
         return
-    outputs = {kind: str(path) for kind, path in result.outputs.items()}
-    if progress == "json":
-        emit("result", outputs=outputs, summary=result.summary)
-    if json_:
-        print_json({"outputs": outputs, "summary": result.summary})
-    elif not quiet and progress != "json":
-        show_map(result.folder, outputs, result.summary)
+    report_map(result, json_=json_, progress=progress, quiet=quiet)
