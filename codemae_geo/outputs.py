@@ -7,6 +7,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Collection
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 
@@ -185,6 +186,8 @@ class FolderStaging:
             raise OutputError(
                 f"the output folder {path} exists and is not empty", hint="choose another folder or add --overwrite"
             )
+        #: folders above the output that this run created, innermost first
+        self._made = [p for p in self.path.parents if not p.exists()]
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             name = f".{self.path.name}."
@@ -196,8 +199,12 @@ class FolderStaging:
         except OSError as error:
             raise write_failure(error, self.path) from error
 
-    def publish_all(self) -> None:
+    def publish_all(self, stale: Collection[str] = ()) -> None:
         """Move everything into place; a new folder appears by one rename.
+
+        Args:
+            stale: names of outputs that an earlier run may have left; those that this run did not make are removed, so
+                that all outputs in the folder belong together.
 
         Raises:
             OutputError: a file could not be moved.
@@ -205,6 +212,9 @@ class FolderStaging:
         try:
             if self.path.is_dir():
                 files = sorted(self.folder.iterdir())
+                for name in set(stale) - {f.name for f in files}:
+                    for old in (self.path / name, *companions(self.path / name)):
+                        old.unlink(missing_ok=True)
                 for file in files:
                     _replace(file, self.path / file.name, keep=[f.name for f in files])
                 self.folder.rmdir()
@@ -220,3 +230,6 @@ class FolderStaging:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         shutil.rmtree(self.folder, ignore_errors=True)
+        for parent in self._made:
+            with suppress(OSError):  # not empty, so in use
+                parent.rmdir()

@@ -56,8 +56,8 @@ def main(demo: Path) -> None:
     legend = [Patch(color=info.color, label=info.name) for info in DAMAGE_CLASSES.foreground]
     legend.append(Patch(facecolor="none", edgecolor="black", label="footprints of 2020"))
     axes[2].legend(handles=legend, loc="lower left", fontsize=8)
-    out = Path(__file__).parent / "images/joplin.png"
-    figure.savefig(out, dpi=110, pil_kwargs={"optimize": True})
+    out = Path(__file__).parent / "images/joplin.jpg"
+    figure.savefig(out, dpi=110, pil_kwargs={"quality": 88})
     print(out)
 
 

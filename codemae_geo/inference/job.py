@@ -39,6 +39,8 @@ from codemae_geo.tiling import Blend, TilePlan, plan_tiles
 from codemae_geo.tiling.area import pixel_area_m2
 from codemae_geo.weights import InputSpec, ModelPackage, load_model
 
+#: task -> name of its class raster and GeoPackage, without ending
+STEMS = {"damage": "damage", "segmentation": "classes"}
 #: bytes of each end of a file that its fingerprint covers
 _FINGERPRINT_ENDS = 2**20
 
@@ -311,7 +313,7 @@ class MapSink:
         self._stack = ExitStack()
         classes = job.classes
         tags = make_tags(job)
-        stem = "damage" if job.task == "damage" else "classes"
+        stem = STEMS[job.task]
         self.outputs = {"classes": folder / f"{stem}.tif", "confidence": folder / "confidence.tif"}
         open_ = self._stack.enter_context
         self._classes = open_(
@@ -434,7 +436,8 @@ def finish(
     summary["warnings"] = reporter.warnings
     summary["seconds"] = {name: round(s, 3) for name, s in reporter.seconds.items()}
     write_summary(outputs["summary"], summary)
-    staging.publish_all()
+    stem = STEMS[job.task]
+    staging.publish_all(stale=[f"{stem}.tif", f"{stem}.gpkg", "confidence.tif", "probabilities.tif"])
     return MapResult(staging.path, final, summary)
 
 

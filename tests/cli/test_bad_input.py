@@ -175,10 +175,22 @@ def test_an_output_folder_with_content_is_kept(
     arguments = ["damage", "--pre", pair.pre, "--post", pair.post, "--model", model, "-o", out, "--quiet"]
     check_refusal(codemae(*arguments), ["out", "--overwrite"])
     assert [p.name for p in out.iterdir()] == ["mine.txt"]
-    again = codemae(*arguments, "--overwrite")
+    again = codemae(*arguments, "--overwrite", "--probabilities")
     assert again.code == 0, again.err
     assert (out / "mine.txt").read_text() == "keep"
-    assert (out / "damage.tif").exists()
+    assert (out / "damage.tif").exists() and (out / "probabilities.tif").exists()
+    once_more = codemae(*arguments, "--overwrite")
+    assert once_more.code == 0, once_more.err
+    assert (out / "mine.txt").exists() and (out / "damage.tif").exists()
+    assert not (out / "probabilities.tif").exists(), "outputs of an earlier run would not belong to this one"
+
+
+def test_a_failed_run_leaves_no_parent_folders(
+    tmp_path: Path, pair: Pair, model: Path, codemae: Callable[..., Result]
+) -> None:
+    arguments = ["--pre", pair.pre, "--post", pair.pre, "--model", model, "-o", tmp_path / "a/b/out"]
+    check_refusal(codemae("damage", *arguments, "--quiet"), ["same file"])
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_errors_are_json_for_programs(tmp_path: Path, pair: Pair, model: Path, codemae: Callable[..., Result]) -> None:
