@@ -171,12 +171,13 @@ class Predictor:
 
 
 def _normaliser(spec: InputSpec, device: torch.device) -> Callable[[Tensor, Tensor], Tensor]:
-    mean = torch.tensor(spec.mean, device=device).view(1, -1, 1, 1)
     std = torch.tensor(spec.std, device=device).view(1, -1, 1, 1)
+    factor = spec.scale / std
+    shift = -torch.tensor(spec.mean, device=device).view(1, -1, 1, 1) / std
 
     def normalise(image: Tensor, valid: Tensor) -> Tensor:
-        # [N, bands, H, W] -> [N, channels, H, W]; one band broadcasts over the channels of mean
-        x = (image.float() * spec.scale - mean) / std
-        return torch.where(valid.unsqueeze(1), x, 0.0)
+        # (value * scale - mean) / std in one pass; [N, bands, H, W] -> [N, channels, H, W], one band broadcasts
+        x = torch.addcmul(shift, image.float(), factor)
+        return x if valid.all() else torch.where(valid.unsqueeze(1), x, 0.0)
 
     return normalise
