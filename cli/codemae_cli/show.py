@@ -56,17 +56,15 @@ def show_estimate(plan: Mapping[str, Any]) -> None:
     typer.echo(table(rows))
 
 
-def report_map(result: MapResult, *, json_: bool, progress: str, quiet: bool) -> bool:
-    """Tell of a finished map in the way that was asked for; True if it was told to a person."""
+def report_map(result: MapResult, *, json_: bool, progress: str, quiet: bool) -> None:
+    """Tell of a finished map in the way that was asked for."""
     outputs = {kind: str(path) for kind, path in result.outputs.items()}
     if progress == "json":
         emit("result", outputs=outputs, summary=result.summary)
     if json_:
         print_json({"outputs": outputs, "summary": result.summary})
-    if json_ or quiet or progress == "json":
-        return False
-    show_map(result.folder, outputs, result.summary)
-    return True
+    elif not quiet and progress != "json":
+        show_map(result.folder, outputs, result.summary)
 
 
 def show_map(folder: Path, outputs: Mapping[str, str], summary: Mapping[str, Any]) -> None:

@@ -110,7 +110,7 @@ class Predictor:
             part = slice(done, done + step)
             try:
                 scores = self._forward([x[part] for x in images], [v[part] for v in valid])
-            except torch.OutOfMemoryError:
+            except torch.cuda.OutOfMemoryError:
                 if step == 1:
                     raise
                 self.batch_size = step // 2

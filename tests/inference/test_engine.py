@@ -238,6 +238,29 @@ def test_the_gate_is_the_published_rule() -> None:
     assert (decoded.confidence >= 0).all() and (decoded.confidence <= 1).all()
 
 
+def test_a_batch_that_does_not_fit_is_halved_until_it_does() -> None:
+    class Tight(nn.Module):
+        seen: list[int]
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            self.seen.append(len(x))
+            if len(x) > 2:
+                raise torch.cuda.OutOfMemoryError("out of memory")
+            return one_by_one()(x)
+
+    module = Tight()
+    module.seen = []
+    predictor = Predictor(module, contract(), choose_runtime("cpu", "float32"))
+    predictor.batch_size = 7
+    images = np.random.default_rng(0).random((7, 3, 32, 32), np.float32)
+    valid = np.ones((7, 32, 32), bool)
+    scores = list(predictor([images], [valid]))
+    assert module.seen == [7, 3, 1, 1, 1, 1, 1, 1, 1]
+    whole = Predictor(one_by_one(), contract(), choose_runtime("cpu", "float32"))
+    for score, expected in zip(scores, whole([images], [valid]), strict=True):
+        np.testing.assert_allclose(score, expected, atol=1e-6)
+
+
 def test_an_error_in_a_reader_or_the_sink_ends_the_run() -> None:
     class Broken(Source):
         def read_rows(self, row0: int, row1: int) -> Strip:

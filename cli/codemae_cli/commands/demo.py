@@ -8,8 +8,7 @@ from typing import Annotated
 import typer
 
 from codemae_cli import options as o
-from codemae_cli.console import close, command, make_reporter
-from codemae_cli.show import report_map
+from codemae_cli.commands.damage import damage
 
 EXAMPLES = """Examples:
 
@@ -27,6 +26,7 @@ def demo(
     progress: o.Progress = "auto",
     quiet: o.Quiet = False,
     overwrite: o.Overwrite = False,
+    dry_run: o.DryRun = False,
 ) -> None:
     """Map the damage of a real tornado from scenes that the package brings: no network, a minute or so on a laptop.
 
@@ -34,23 +34,21 @@ def demo(
     today's building footprints.
     """
     import codemae_geo
-    from codemae_geo.inference.damage import MapOptions, map_damage
 
     scene = Path(codemae_geo.__file__).parent / "data" / "joplin"
-    reporter = make_reporter(progress, quiet)
-    try:
-        result = map_damage(
-            scene / "pre.tif",
-            scene / "post.tif",
-            output,
-            footprints=scene / "buildings.gpkg",
-            options=MapOptions(device=device),
-            overwrite=overwrite,
-            reporter=reporter,
-        )
-    finally:
-        close(reporter)
-    if report_map(result, json_=json_, progress=progress, quiet=quiet):
+    damage(
+        pre=[str(scene / "pre.tif")],
+        post=[str(scene / "post.tif")],
+        output=output,
+        footprints=scene / "buildings.gpkg",
+        device=device,
+        json_=json_,
+        progress=progress,
+        quiet=quiet,
+        overwrite=overwrite,
+        dry_run=dry_run,
+    )
+    if not (json_ or quiet or dry_run or progress == "json"):
         typer.echo()
         typer.echo("Drag damage.tif and damage.gpkg into QGIS: they open styled. The same on your scenes:")
         typer.echo("  codemae damage --pre before.tif --post after.tif -o out")
