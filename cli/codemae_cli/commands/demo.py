@@ -18,7 +18,6 @@ codemae demo -o joplin --overwrite
 """
 
 
-@command
 def demo(
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder to create.")] = Path("codemae-demo"),
     device: o.Device = "auto",
