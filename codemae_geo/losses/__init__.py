@@ -1,0 +1,19 @@
+"""Training losses as small functions of tensors, and the targets that they compare with."""
+
+from codemae_geo.losses.contrast import gather_rows, info_nce
+from codemae_geo.losses.distillation import distillation_loss
+from codemae_geo.losses.reconstruction import masked_mse, normalise_patches, patchify, unpatchify
+from codemae_geo.losses.targets import TARGETS, cross_targets, target_channels
+
+__all__ = [
+    "TARGETS",
+    "cross_targets",
+    "distillation_loss",
+    "gather_rows",
+    "info_nce",
+    "masked_mse",
+    "normalise_patches",
+    "patchify",
+    "target_channels",
+    "unpatchify",
+]
