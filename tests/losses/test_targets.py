@@ -71,7 +71,7 @@ def test_hog_by_counting(image: Tensor) -> None:
             index = math.floor(math.atan2(gx, gy) / math.pi * 9) % 9
             cells[index, y // 8, x // 8] += math.hypot(gx, gy) * bell[y % 16] * bell[x % 16] / norm
     expected = F.interpolate(cells[None], size=(48, 64), mode="bilinear")[0]
-    # on the reflected edge one derivative is 0 but for rounding, and its sign decides between the last bin and the first
+    # on the reflected edge one derivative is 0 but for rounding, and its sign decides between the last and first bin
     inner = (slice(None), slice(16, 32), slice(16, 48))
     assert torch.allclose(found[0][inner], expected[inner], atol=1e-5)
     assert torch.allclose(found[0].sum(0), expected.sum(0), atol=1e-5)
