@@ -19,12 +19,12 @@ from typing import Any
 from torch import nn
 
 from codemae_geo.errors import ModelError
-from codemae_geo.models.codemae import CoDeMAE
+from codemae_geo.models.codemae import CoDeMAE, DualEncoder
 from codemae_geo.models.damageformer import DamageFormer, encoder_config
 from codemae_geo.models.hivit import HiViT
 from codemae_geo.models.segmenter import Segmenter
 
-__all__ = ["ARCHITECTURES", "CoDeMAE", "DamageFormer", "HiViT", "Segmenter", "build"]
+__all__ = ["ARCHITECTURES", "CoDeMAE", "DamageFormer", "DualEncoder", "HiViT", "Segmenter", "build"]
 
 #: name -> class; the configuration of each is the keyword arguments of its class, where they are documented
 ARCHITECTURES: dict[str, type[nn.Module]] = {
@@ -32,6 +32,7 @@ ARCHITECTURES: dict[str, type[nn.Module]] = {
     "segmenter": Segmenter,  # forward(image) -> [B,K,H,W]
     "classifier": HiViT,  # num_classes=K, num_outs=1: forward(image) -> [B,K]
     "codemae": CoDeMAE,  # forward(rgb, sar) -> the losses of pretraining
+    "encoder": DualEncoder,  # forward(optical, sar) -> (optical [B,D], sar [B,D])
     "backbone": HiViT,  # num_outs=3|4|5: forward(image) -> list of maps, finest first
 }
 

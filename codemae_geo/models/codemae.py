@@ -401,6 +401,24 @@ class CoDeMAE(HiViT):
         return {name: value for name, value in self.state_dict().items() if name.startswith(ENCODER_PREFIXES)}
 
 
+class DualEncoder(HiViT):
+    """A pretrained backbone by itself: one embedding per image, of either modality.
+
+    Args:
+        encoder: as in :class:`CoDeMAE`; the pyramid is kept, so that dense tasks can start from the same file.
+    """
+
+    def __init__(self, encoder: str | Mapping[str, Any] = "base") -> None:
+        settings: dict[str, Any] = {"num_outs": 3, "modality": "Both"} | encoder_config(encoder)
+        super().__init__(**settings)
+
+    def forward(self, optical: Tensor, sar: Tensor) -> tuple[Tensor, Tensor]:  # type: ignore[override]
+        """Mean tokens of normalised images [B, 3, H, W]: [B, D] optical, [B, D] SAR."""
+        return tuple(  # type: ignore[return-value]
+            self.forward_features(image, name).tokens.mean(dim=1) for image, name in ((optical, "RGB"), (sar, "SAR"))
+        )
+
+
 _PARTS = ("embed", "blocks", "norm", "pred")
 ENCODER_PREFIXES = ("patch_embed", "absolute_pos_embed", "blocks", "align_dim", "split_", "block_", "fpn_modules")
 

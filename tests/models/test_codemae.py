@@ -249,6 +249,14 @@ def test_encoder_loads_as_backbone(model: CoDeMAE, io: dict[str, Tensor]) -> Non
         assert_close(backbone.forward_features(io["rgb"], "RGB").tokens, io["full_last_block"][:4])
 
 
+def test_dual_encoder_embeds_both_modalities(model: CoDeMAE, io: dict[str, Tensor]) -> None:
+    encoder = build("encoder", {"encoder": ENCODER})
+    encoder.load_state_dict(model.encoder_state(), strict=True)
+    with torch.no_grad():
+        optical, sar = encoder(io["rgb"], io["sar"])
+    assert_close(torch.cat([optical, sar]), io["full_last_block"].mean(1))
+
+
 # ---------------------------------------------------------------- teacher
 
 
