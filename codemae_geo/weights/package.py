@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -221,6 +222,7 @@ def save_package(
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         save_file(tensors, part, metadata={HEADER_KEY: contract.model_dump_json(), "format": "pt"})
+        part.chmod(0o666 & ~_umask())  # safetensors makes files that only their owner may read
         part.replace(path)
     except (OSError, SafetensorError) as error:
         raise OutputError(f"cannot write {path}: {error}") from error
@@ -292,6 +294,12 @@ def load_strict(module: nn.Module, state: Mapping[str, torch.Tensor], name: str)
             hint="check the architecture and its configuration",
         )
     module.load_state_dict(dict(state), strict=True)
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
 
 
 def _load_tensors(path: Path) -> dict[str, torch.Tensor]:

@@ -646,7 +646,9 @@ def contract(measured: dict[str, float], window: int, temperature: float) -> Mod
             "temperature": round(temperature, 2),
             "licence": "Apache-2.0",
             "training": "CoDe-MAE-style masked pretraining of both tokenizers (Los Angeles Sentinel-1/2 pairs, Joplin "
-            "imagery), then DamageFormer on Joplin chips 0, 1 and 3. Scripted in codemae_train.bundled.",
+            "imagery), then DamageFormer on Joplin chips 0, 1 and 3. Scripted in codemae_train.bundled, log beside it. "
+            "Labels and both dates agree within a pixel (searched, not corrected); the temperature was fitted on the "
+            "held-out chip.",
             "training_data": [
                 {
                     "name": "Joplin, Missouri, tornado of 22 May 2011: aerial images before and after, 0.6 m",
