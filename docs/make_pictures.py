@@ -55,7 +55,7 @@ def main(demo: Path) -> None:
     axes[2].set_ylim(bounds.bottom, bounds.top)
     legend = [Patch(color=info.color, label=info.name) for info in DAMAGE_CLASSES.foreground]
     legend.append(Patch(facecolor="none", edgecolor="black", label="footprints of 2020"))
-    axes[2].legend(handles=legend, loc="lower left", fontsize=8)
+    figure.legend(handles=legend, loc="outside lower right", ncols=4, fontsize=9, frameon=False)
     out = Path(__file__).parent / "images/joplin.jpg"
     figure.savefig(out, dpi=110, pil_kwargs={"quality": 88})
     print(out)
