@@ -108,8 +108,6 @@ class RandomPlaces:
         InputError: no scene has room for a window.
     """
 
-    names = ("scenes",)
-
     def __init__(
         self,
         dataset: GeoDataset,
@@ -118,6 +116,7 @@ class RandomPlaces:
         holdout: Sequence[Bounds] = (),
         inside: Bounds | None = None,
     ) -> None:
+        self.names = ["scenes"]
         self.dataset, self.window, self.count, self.holdout, self.inside = dataset, window, count, holdout, inside
         self.res = (float(dataset.res[0]), float(dataset.res[1]))
         places = [_clip(f, inside, self.res) for f in footprints(dataset)]
@@ -143,7 +142,7 @@ class RandomPlaces:
             tiles = torch.multinomial(areas, self.count, replacement=True, generator=generator).tolist()
             offsets = torch.rand(self.count, 2, generator=generator, dtype=torch.float64).tolist()
             windows = (self._place(self.places[i], u, v) for i, (u, v) in zip(tiles, offsets, strict=True))
-            chosen += [w for w in windows if not any(_touch(w, area) for area in self.holdout)]
+            chosen += [w for w in windows if not any(_touch(w, area, self.res) for area in self.holdout)]
             if len(chosen) >= self.count:
                 return chosen[: self.count]
         raise InputError("The held-out area leaves no room for training.", hint="set a smaller data.holdout")
@@ -153,7 +152,7 @@ class RandomPlaces:
         return []
 
     def grid_items(self) -> list[Bounds]:
-        """Windows side by side that cover each place, remainders left out; for validation."""
+        """Windows side by side that cover each place, remainders left out; no two overlap. For validation."""
         step_x, step_y = self.window * self.res[0], self.window * self.res[1]
         items = []
         for left, bottom, right, top in self.places:
@@ -162,7 +161,11 @@ class RandomPlaces:
                 for col in range(cols):
                     x, y = left + col * step_x, top - row * step_y
                     items.append((x, y - step_y, x + step_x, y))
-        return [w for w in items if not any(_touch(w, area) for area in self.holdout)]
+        chosen: list[Bounds] = []
+        for item in items:  # scenes may overlap one another
+            if not any(_touch(item, other, self.res) for other in (*self.holdout, *chosen)):
+                chosen.append(item)
+        return chosen
 
     def _place(self, place: Bounds, u: float, v: float) -> Bounds:
         # whole pixels from the tile's corner, so that nothing is resampled
@@ -182,8 +185,10 @@ class RandomPlaces:
         return {"rgb": image[:3], "sar": image[3:], "dataset": 0, "paired": True, "unreadable": ()}
 
 
-def _touch(a: Bounds, b: Bounds) -> bool:
-    return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]
+def _touch(a: Bounds, b: Bounds, res: tuple[float, float]) -> bool:
+    """Whether two rectangles share more than a hundredth of a pixel."""
+    x, y = res[0] / 100, res[1] / 100
+    return a[0] < b[2] - x and b[0] < a[2] - x and a[1] < b[3] - y and b[1] < a[3] - y
 
 
 def _clip(place: Bounds, inside: Bounds | None, res: tuple[float, float]) -> Bounds:

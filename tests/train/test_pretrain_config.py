@@ -1,0 +1,79 @@
+"""Shipped recipes and the schedule."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import pytest
+import torch
+from codemae_train.checkpoint import (
+    load_weights,
+    random_states,
+    read_checkpoint,
+    restore_random_states,
+    save_checkpoint,
+)
+from codemae_train.config import load_recipe, recipe_text, shipped_recipes
+from codemae_train.pretrain import peak_rate, rate_at
+from torch import nn
+
+from codemae_geo.errors import InputError, ModelError, OutputError
+from codemae_geo.models.codemae import CoDeMAE
+
+
+@pytest.mark.parametrize("name", shipped_recipes())
+def test_shipped_recipes_build(name: str) -> None:
+    recipe = load_recipe(name)
+    with torch.device("meta"):
+        model = CoDeMAE(**recipe.model.build_args(1024))
+    assert model.cross and model.contrast
+    assert recipe.train.batch % (recipe.train.accumulate * recipe.train.devices) == 0
+
+
+def test_the_paper_s_settings() -> None:
+    base, ablation = load_recipe("base"), load_recipe("ablation")
+    assert (base.train.epochs, ablation.train.epochs) == (800, 100)
+    assert base.train.batch == 2048 and base.train.clip == 0
+    assert peak_rate(base.train) == pytest.approx(1.5e-4 * 4096 / 256)
+    assert rate_at(base.train, 7.5) == pytest.approx(peak_rate(base.train) / 2)
+    assert rate_at(base.train, 15) == pytest.approx(peak_rate(base.train))
+    middle = 15 + (800 - 15) / 3
+    assert rate_at(base.train, middle) == pytest.approx(peak_rate(base.train) * 0.5 * (1 + math.cos(math.pi / 3)))
+    assert rate_at(base.train, 800) == pytest.approx(0)
+
+
+def test_a_written_recipe_reads_the_same(tmp_path: Path) -> None:
+    recipe = load_recipe("small", ["data.optical=a", "train.epochs=3", "data.holdout=[1,2,3,4]"])
+    (tmp_path / "recipe.yaml").write_text(recipe_text(recipe))
+    assert load_recipe(tmp_path / "recipe.yaml") == recipe
+
+
+def test_unknown_recipes_and_keys() -> None:
+    with pytest.raises(InputError, match="Unknown recipe") as caught:
+        load_recipe("smal")
+    assert caught.value.hint == "did you mean 'small'?"
+    with pytest.raises(InputError, match=r"train\.epoch'") as caught:
+        load_recipe("base", ["train.epoch=3"])
+    assert caught.value.hint == "did you mean 'train.epochs'?"
+    with pytest.raises(InputError, match="not an override"):
+        load_recipe("base", ["train.epochs"])
+
+
+def test_checkpoints_and_random_states(tmp_path: Path) -> None:
+    path = tmp_path / "checkpoint.pt"
+    states = random_states()
+    first = torch.rand(3)
+    save_checkpoint(path, {"random": states, "model": nn.Linear(2, 2).state_dict()})
+    read = read_checkpoint(path)
+    restore_random_states(read["random"])
+    assert torch.equal(torch.rand(3), first)
+    with pytest.raises(ModelError, match="do not fit"):
+        load_weights(nn.Linear(2, 3), read["model"], path)
+    with pytest.raises(OutputError):
+        save_checkpoint(tmp_path / "nowhere" / "checkpoint.pt", {})
+    path.write_bytes(b"nothing")
+    with pytest.raises(ModelError, match="cannot be read"):
+        read_checkpoint(path)
+    with pytest.raises(ModelError, match="no checkpoint"):
+        read_checkpoint(tmp_path / "gone.pt")

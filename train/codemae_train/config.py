@@ -1,0 +1,217 @@
+"""Recipes: what a pretraining run is told, as YAML. Every field is explained at its place; unknown keys are refused."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping, Sequence
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml  # type: ignore[import-untyped]
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from codemae_geo.errors import InputError
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class DataConfig(_Part):
+    """Where the images are."""
+
+    #: "scenes": two folders of GeoTIFFs; "ospretrain": one folder in the published layout
+    kind: Literal["scenes", "ospretrain"] = "ospretrain"
+    root: Path | None = None
+    optical: Path | None = None
+    sar: Path | None = None
+    #: values that become 0 and 255; needed unless the files are uint8
+    optical_stretch: tuple[float, float] | None = None
+    sar_stretch: tuple[float, float] | None = None
+    #: side in pixels of the window read from scenes, before the random crop
+    window: int = Field(default=256, ge=16)
+    #: windows per epoch drawn from scenes
+    places: int = Field(default=2048, ge=1)
+    #: area kept out of training and used for validation: the eastern share of the scenes, or (left, bottom, right, top)
+    #: in CRS units
+    holdout: float | tuple[float, float, float, float] | None = None
+    #: folders in the published layout
+    use: Literal["both", "paired", "unpaired"] = "both"
+    exclude: list[str] = ["PIE-RGB-SAR", "YESeg-OPT-SAR", "SS4EO-S12"]
+    exclude_test: list[str] = ["WHU-OPT-SAR", "OGSOD-2", "DDHR", "DFC23_Track1"]
+    #: "published" needs dataset folders with the published names; scenes are always measured
+    statistics: Literal["published", "measured"] = "published"
+    #: unreadable files that a run tolerates
+    skip_unreadable: int = Field(default=0, ge=0)
+    #: loader processes per rank
+    workers: int = Field(default=0, ge=0)
+
+
+class ModelConfig(_Part):
+    """The model; see :class:`codemae_geo.models.codemae.CoDeMAE` for what each means."""
+
+    encoder: str | dict[str, Any] = "base"
+    img_size: int = Field(default=224, ge=32)
+    decoder_dim: int | None = None
+    decoder_depth: int | None = None
+    decoder_heads: int | None = None
+    mask_ratio: float = 0.75
+    shared_decoder: bool = True
+    norm_pix_loss: bool = True
+    distill: bool = True
+    distill_loss: Literal["smooth_l1", "l1"] = "smooth_l1"
+    distill_auxiliary: bool = True
+    contrast: bool = True
+    contrast_head: Literal["none", "linear", "mlp", "ca", "ca_ffn", "ca_sa_ffn"] = "ca"
+    gather: Literal["published", "exact"] = "published"
+    cross: bool = True
+    cross_target: Literal["grey", "pixel", "median", "pool", "hog", "mgf"] = "grey"
+    #: timm name with weights on the hub, a file, or "random-small" (for tests: teaches nothing)
+    teacher: str = "vit_large_patch16_dinov3.sat493m"
+    #: weights to start from: a pretraining checkpoint, or iTPN's ImageNet weights
+    init: Path | None = None
+
+    def build_args(self, teacher_dim: int) -> dict[str, Any]:
+        """Keyword arguments of the model."""
+        args = self.model_dump(exclude={"teacher", "init", "img_size", "encoder"})
+        encoder = {"variant": self.encoder} if isinstance(self.encoder, str) else dict(self.encoder)
+        return args | {"encoder": {"img_size": self.img_size} | encoder, "teacher_dim": teacher_dim}
+
+
+class TrainConfig(_Part):
+    """How it is trained."""
+
+    epochs: int = Field(default=800, ge=1)
+    #: pairs per optimizer step, over all processes and accumulated batches
+    batch: int = Field(default=2048, ge=1)
+    #: batches per optimizer step; the contrastive loss sees one of them at a time
+    accumulate: int = Field(default=1, ge=1)
+    #: learning rate for 256 images; both images of a pair count
+    base_lr: float = Field(default=1.5e-4, gt=0)
+    min_lr: float = Field(default=0.0, ge=0)
+    warmup_epochs: float = Field(default=15, ge=0)
+    weight_decay: float = Field(default=0.05, ge=0)
+    betas: tuple[float, float] = (0.9, 0.95)
+    #: largest gradient norm; 0 does not clip, as published
+    clip: float = Field(default=0.0, ge=0)
+    precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "bf16-mixed"
+    compile: bool = False
+    accelerator: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    #: processes per node, and nodes; torchrun and Slurm set the rest
+    devices: int = Field(default=1, ge=1)
+    nodes: int = Field(default=1, ge=1)
+    seed: int = 42
+    #: random crop (share of the area) and flip; False takes whole images
+    augment: bool = True
+    #: optimizer steps between log lines
+    log_every: int = Field(default=20, ge=1)
+    #: optimizer steps between checkpoints; 0 saves at the end of every epoch only
+    save_every: int = Field(default=0, ge=0)
+    #: epochs between validations, and batches of each
+    validate_every: int = Field(default=1, ge=1)
+    validate_batches: int = Field(default=8, ge=2)
+    #: stop after so many optimizer steps, whatever the epochs say; 0 does not
+    max_steps: int = Field(default=0, ge=0)
+
+
+class Recipe(_Part):
+    """One run."""
+
+    name: str = Field(default="codemae", pattern=r"^[a-z0-9][a-z0-9._-]*$")
+    data: DataConfig = DataConfig()
+    model: ModelConfig = ModelConfig()
+    train: TrainConfig = TrainConfig()
+
+
+def shipped_recipes() -> list[str]:
+    """Names of the recipes that come with the package."""
+    folder = files("codemae_train") / "recipes"
+    return sorted(p.name.removesuffix(".yaml") for p in folder.iterdir() if p.name.endswith(".yaml"))
+
+
+def load_recipe(source: str | Path, overrides: Sequence[str] = ()) -> Recipe:
+    """A recipe from a file or a shipped name, changed by ``key=value`` arguments.
+
+    Args:
+        source: "base", "ablation", "large", "small", or a YAML file.
+        overrides: such as ``train.epochs=10`` or ``model.cross=false``; values are YAML.
+
+    Raises:
+        InputError: no such recipe, not YAML, an unknown key (with the nearest known one), or a value of the wrong kind.
+    """
+    path = Path(source)
+    if path.suffix in (".yaml", ".yml"):
+        if not path.is_file():
+            raise InputError(f"There is no recipe {path}.", hint=f"shipped recipes: {', '.join(shipped_recipes())}")
+        text = path.read_text(encoding="utf-8")
+    elif str(source) in shipped_recipes():
+        text = (files("codemae_train") / "recipes" / f"{source}.yaml").read_text(encoding="utf-8")
+    else:
+        near = difflib.get_close_matches(str(source), shipped_recipes(), n=1)
+        raise InputError(
+            f"Unknown recipe {str(source)!r}.",
+            expected=f"{', '.join(shipped_recipes())}, or a file ending in .yaml",
+            hint=f"did you mean {near[0]!r}?" if near else None,
+        )
+    try:
+        content = yaml.safe_load(text) or {}
+    except yaml.YAMLError as error:
+        raise InputError(f"The recipe {source} is not YAML.", found=str(error).replace("\n", " ")) from error
+    if not isinstance(content, dict):
+        raise InputError(f"The recipe {source} is not a mapping.", expected="data:, model: and train: with keys below")
+    for override in overrides:
+        _apply(content, override)
+    check_keys(content)
+    try:
+        return Recipe.model_validate(content)
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise InputError(
+            f"The recipe has a value that cannot be used at {'.'.join(str(p) for p in first['loc'])}.",
+            found=repr(first.get("input")),
+            expected=first["msg"],
+        ) from error
+
+
+def check_keys(content: Mapping[str, Any], model: type[BaseModel] = Recipe, prefix: str = "") -> None:
+    """Refuse keys that ``model`` does not have.
+
+    Raises:
+        InputError: names the key and the nearest known one.
+    """
+    for key, value in content.items():
+        if key not in model.model_fields:
+            everywhere = [f"{part}.{name}" for part, field in Recipe.model_fields.items() for name in _fields(field)]
+            full = f"{prefix}{key}"
+            near = difflib.get_close_matches(full, everywhere, n=1) or [k for k in everywhere if k.endswith(f".{key}")]
+            raise InputError(
+                f"The recipe has an unknown key {full!r}.",
+                expected=", ".join(f"{prefix}{k}" for k in model.model_fields),
+                hint=f"did you mean {near[0]!r}?" if near else None,
+            )
+        inner = model.model_fields[key].annotation
+        if isinstance(value, Mapping) and isinstance(inner, type) and issubclass(inner, BaseModel):
+            check_keys(value, inner, f"{prefix}{key}.")
+
+
+def _fields(field: Any) -> list[str]:
+    inner = field.annotation
+    return list(inner.model_fields) if isinstance(inner, type) and issubclass(inner, BaseModel) else []
+
+
+def _apply(content: dict[str, Any], override: str) -> None:
+    key, equals, value = override.partition("=")
+    if not equals or not key:
+        raise InputError(f"{override!r} is not an override.", expected="key=value, such as train.epochs=10")
+    *parents, last = key.split(".")
+    for parent in parents:
+        content = content.setdefault(parent, {})
+        if not isinstance(content, dict):
+            raise InputError(f"{override!r} is not an override.", found=f"{parent} is a value", expected="a section")
+    content[last] = yaml.safe_load(value)
+
+
+def recipe_text(recipe: Recipe) -> str:
+    """The recipe as YAML, every value spelled out."""
+    return yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False)
