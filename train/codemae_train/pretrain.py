@@ -142,15 +142,25 @@ def make_fabric(train: TrainConfig) -> Fabric:
     return fabric
 
 
-def prepare(recipe: Recipe, folder: Path, fabric: Fabric, reporter: Reporter) -> Run:
-    """Data, model, teacher and optimizer of a run, on their device."""
+def prepare(
+    recipe: Recipe,
+    folder: Path,
+    fabric: Fabric,
+    reporter: Reporter,
+    data: tuple[PairSource, list[Any]] | None = None,
+) -> Run:
+    """Data, model, teacher and optimizer of a run, on their device.
+
+    Args:
+        data: source and held-out items; None opens those of the recipe.
+    """
     train = recipe.train
     if train.batch % train.accumulate:
         raise InputError(
             "train.batch does not divide by train.accumulate.", found=f"{train.batch} and {train.accumulate}"
         )
     torch.manual_seed(train.seed)
-    source, held_out = open_source(recipe.data)
+    source, held_out = data or open_source(recipe.data)
     sampler = PairBatchSampler(
         source, train.batch // train.accumulate, train.seed, fabric.global_rank, fabric.world_size, train.accumulate
     )
@@ -234,8 +244,9 @@ def fit(run: Run) -> dict[str, Any]:
                 save(run)
             if run.step >= run.total_steps:
                 break
-        run.epoch, run.batch_in_epoch = epoch + 1, 0
         ended = run.step >= run.total_steps
+        if run.batch_in_epoch == len(run.sampler):  # else the rest of the epoch waits for a longer run
+            run.epoch, run.batch_in_epoch = epoch + 1, 0
         if (epoch + 1) % train.validate_every == 0 or epoch + 1 == train.epochs or ended:
             validation = validate(run, train.validate_batches)
             log.validation(validation)
@@ -385,7 +396,7 @@ def stop_not_finite(run: Run, batch: dict[str, Any], noise: Tensor, losses: Loss
     names = {
         "epoch": run.epoch,
         "batch": run.batch_in_epoch,
-        "losses": {k: float(v) for k, v in losses._asdict().items()},
+        "losses": {k: float(v.detach()) for k, v in losses._asdict().items()},
     }
     torch.save(
         {k: v.cpu() if isinstance(v, Tensor) else v for k, v in batch.items()} | {"noise": noise.cpu()} | names, path
@@ -579,7 +590,7 @@ def _write(path: Path, text: str) -> None:
 
 
 def _text(losses: Mapping[str, Any]) -> str:
-    return ", ".join(f"{name} {float(value):.4f}" for name, value in losses.items())
+    return ", ".join(f"{name} {float(torch.as_tensor(value).detach()):.4f}" for name, value in losses.items())
 
 
 def describe(run: Run) -> dict[str, Any]:
