@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -97,7 +98,7 @@ class OpenSource:
         self._stack = ExitStack()
         try:
             option = "EMPTY_DIR" if is_remote(path) else "TRUE"
-            with rasterio.Env(GDAL_DISABLE_READDIR_ON_OPEN=option):
+            with rasterio.Env(GDAL_DISABLE_READDIR_ON_OPEN=option), safe_threads(path):
                 raw = self._stack.enter_context(rasterio.open(path))
                 self.raw = raw
                 self.dataset = self._georeferenced(raw, src_crs)
@@ -132,6 +133,28 @@ class OpenSource:
 
     def __exit__(self, *exc: object) -> None:
         self.close()
+
+
+@lru_cache(maxsize=4096)
+def reads_network(path: str) -> bool:
+    """Whether pixels of ``path`` come over the network, those of a VRT's sources included."""
+    if is_remote(path):
+        return True
+    if path.startswith("<"):
+        text = path
+    elif path.lower().endswith(".vrt") and Path(path).is_file():
+        text = Path(path).read_text(encoding="utf-8", errors="replace")
+    else:
+        return False
+    return "://" in text or "/vsi" in text
+
+
+def safe_threads(path: str) -> AbstractContextManager[Any]:
+    """GDAL's settings for opening and reading ``path``: one decoding thread for pixels from the network.
+
+    A request that fails in a decoding thread of GDAL's own raises nothing: its blocks come back as zeros.
+    """
+    return rasterio.Env(GDAL_NUM_THREADS="1") if reads_network(path) else nullcontext()
 
 
 def unreadable(name: str, error: Exception) -> InputError:
@@ -355,9 +378,10 @@ def read_window(ds: Any, file: SourceFile, window: Window, decimation: int = 1) 
     place = ((row0, row1), (col0, col1))
     indexes = [*file.bands, *([file.alpha] if file.alpha else [])]
     try:
-        # alpha comes with the data: both often share a block
-        data = ds.read(indexes, window=place, out_shape=(len(indexes), *shape))
-        stored = ds.read_masks(file.bands[0], window=place, out_shape=shape) if "mask" in file.mask else None
+        with safe_threads(file.path):
+            # alpha comes with the data: both often share a block
+            data = ds.read(indexes, window=place, out_shape=(len(indexes), *shape))
+            stored = ds.read_masks(file.bands[0], window=place, out_shape=shape) if "mask" in file.mask else None
     except RasterioIOError as error:
         raise unreadable(file.name, error) from error
     values = data[: len(file.bands)]

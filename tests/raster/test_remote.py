@@ -15,6 +15,7 @@ import pytest
 from codemae_geo.errors import InputError
 from codemae_geo.raster.read import AlignedReader
 from codemae_geo.raster.scene import Scene
+from codemae_geo.raster.source import reads_network
 
 
 @pytest.fixture
@@ -24,6 +25,9 @@ def server(tmp_path: Path) -> Iterator[Any]:
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             path = tmp_path / self.path.lstrip("/")
+            if httpd.failing:  # type: ignore[attr-defined]
+                self.send_error(503)
+                return
             if not path.is_file():
                 self.send_error(404)
                 return
@@ -46,6 +50,7 @@ def server(tmp_path: Path) -> Iterator[Any]:
 
     httpd = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     httpd.asked = []  # type: ignore[attr-defined]
+    httpd.failing = False  # type: ignore[attr-defined]
     thread = threading.Thread(target=httpd.serve_forever, daemon=True)
     thread.start()
     yield httpd
@@ -71,3 +76,22 @@ def test_a_missing_url_is_named(server: Any) -> None:
     with pytest.raises(InputError) as error:
         Scene.open(url)
     assert url in str(error.value)
+
+
+def test_a_server_that_fails_in_the_middle_is_an_error_and_no_zeros(
+    make_raster: Any, server: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GDAL_HTTP_MAX_RETRY", "0")
+    data = np.random.default_rng(0).integers(1, 255, (3, 512, 512), dtype="u1")
+    path = make_raster("fails.tif", data, tiled=True, blockxsize=128, blockysize=128, compress="deflate")
+    scene = Scene.open(f"http://127.0.0.1:{server.server_port}/{path.name}")
+    server.failing = True
+    with AlignedReader(scene, scene.geobox, threads=2) as reader, pytest.raises(InputError, match=r"fails\.tif"):
+        reader.read_rows(0, 512)
+
+
+def test_a_local_mosaic_of_remote_files_reads_the_network(tmp_path: Path) -> None:
+    for name, source, expected in (("a.vrt", "/vsicurl/http://x/a.tif", True), ("b.vrt", "b.tif", False)):
+        (tmp_path / name).write_text(f"<VRTDataset><SourceFilename>{source}</SourceFilename></VRTDataset>")
+        assert reads_network(str(tmp_path / name)) is expected
+    assert reads_network("s3://bucket/a.tif")
