@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -134,8 +135,14 @@ def target_grid(
     scene = post if grid == "post" and post is not None else pre
     own = scene.geobox
     crs = dst_crs if dst_crs is not None else utm_crs(*center_lonlat(own)) if grid == "utm" else None
-    if res is not None and not res > 0:
-        raise InputError("The resolution must be positive.", found=f"--res {res}", expected="for instance --res 0.5")
+    if res is not None:
+        check_resolution(res, [pre] if post is None else [pre, post], str(own.crs) if crs is None else crs)
+    if bounds is not None and (not np.isfinite(bounds).all() or bounds[0] == bounds[2] or bounds[1] == bounds[3]):
+        raise InputError(
+            "--bounds has no area.",
+            found=" ".join(f"{b:g}" for b in bounds),
+            expected="LEFT BOTTOM RIGHT TOP, four numbers in the target CRS",
+        )
     target = own
     if crs is not None and _crs(crs) != _crs(str(own.crs)):
         target = _new_grid(scene, crs, res)
@@ -146,6 +153,30 @@ def target_grid(
     if aoi is not None:
         target = crop(target, aoi[0], aoi[1], "--aoi")
     return target
+
+
+#: a target pixel may be this much smaller than the finest pixel of the scenes
+MAX_FINER = 100
+
+
+def check_resolution(res: float, scenes: Sequence[Scene], crs: str) -> None:
+    """Refuse a pixel size that can only be meant in another unit (metres for degrees, say).
+
+    Raises:
+        InputError: not a positive number, larger than every scene, or far finer than any.
+    """
+    if not (np.isfinite(res) and res > 0):
+        raise InputError("The resolution must be positive.", found=f"--res {res}", expected="for instance --res 0.5")
+    sizes = [local_scale(s.geobox, str(_crs(crs))) for s in scenes]
+    finest = min(sizes) / MAX_FINER
+    extent = max(size * max(s.geobox.shape.yx) for size, s in zip(sizes, scenes, strict=True))
+    if np.isfinite([finest, extent]).all() and not finest <= res <= extent:
+        raise InputError(
+            f"The resolution --res {res:g} is {'larger than the scenes' if res > extent else 'far finer than theirs'}.",
+            found=f"pixels of {', '.join(f'{s:.3g}' for s in sizes)} in units of {crs_name(_crs(crs))}",
+            expected=f"{finest:.3g} to {extent:.3g}",
+            hint="--res is in units of the target CRS: degrees for EPSG:4326",
+        )
 
 
 def _crs(text: str) -> CRS:
