@@ -26,6 +26,7 @@ from codemae_geo.inference.job import (
     open_package,
     open_readers,
     prepare,
+    protect_inputs,
     run_job,
 )
 from codemae_geo.outputs import FolderStaging
@@ -99,7 +100,9 @@ def prepare_damage(
             "share_of_post": common.fraction_of_post,
         }
         if common.fraction_of_pre < 0.5:
-            reporter.warning("overlap", f"the post scene covers {common.fraction_of_pre:.0%} of the pre scene's extent")
+            reporter.warning(
+                "overlap", f"the post scene covers {100 * common.fraction_of_pre:.2g} % of the pre scene's extent"
+            )
     if check_offset:
         with reporter.stage("offset"), open_readers(job) as (before, after):
             offset = estimate_offset(before, after, target)
@@ -191,6 +194,7 @@ def map_damage(
             options=options,
             reporter=reporter,
         )
+        protect_inputs(out, job.task, [*(n for s in job.scenes for n in s.names), footprints, aoi])
         outputs, summary = run_job(job, staging, reporter)
         outputs["vector"] = staging.folder / "damage.gpkg"
         tags = make_tags(job)
@@ -229,7 +233,7 @@ def check_sensors(contract: ModelContract, post_sensor: str | None) -> None:
     raise ModelError(
         f"the model {contract.name} does not take a {post_sensor} post scene",
         found=f"--post-sensor {post_sensor}",
-        expected=f"a {takes} post scene",
+        expected=f"a post scene of the {takes} kind",
         hint="name a model for it with --model; a published CoDe-MAE damage checkpoint (optical to SAR) comes in"
         " through: codemae models convert FILE.pth -o damage-sar.safetensors --preset damageformer-base"
         if post_sensor == "sar"

@@ -154,6 +154,26 @@ class MapResult:
     summary: dict[str, Any]
 
 
+def protect_inputs(out: str | Path, task: str, inputs: Sequence[str | Path | None]) -> None:
+    """Refuse a run whose outputs would replace what it reads.
+
+    Raises:
+        OutputError: an input is a file of the output folder that this run would write.
+    """
+    folder = Path(out).resolve()
+    stem = STEMS[task]
+    names = {f"{stem}.tif", f"{stem}.gpkg", "confidence.tif", "probabilities.tif", "summary.json"}
+    for path in filter(None, inputs):
+        local = Path(str(path).split("|")[0]).resolve()
+        if local.parent == folder and local.name in names:
+            raise OutputError(
+                f"the output folder {out} holds an input that would be replaced",
+                found=str(path),
+                expected="a folder without this run's inputs",
+                hint="write to another folder",
+            )
+
+
 def open_package(model: str | Path, task: str, *, role: str) -> ModelPackage:
     """Load a model and check that it does what is asked.
 

@@ -19,6 +19,7 @@ from codemae_geo.inference.job import (
     make_tags,
     open_package,
     prepare,
+    protect_inputs,
     run_job,
 )
 from codemae_geo.outputs import FolderStaging
@@ -109,6 +110,7 @@ def predict(
         job = prepare_predict(
             model, scene, aoi=aoi, bounds=bounds, dst_crs=dst_crs, res=res, options=options, reporter=reporter
         )
+        protect_inputs(out, job.task, [*(n for s in job.scenes for n in s.names), aoi])
         outputs, summary = run_job(job, staging, reporter)
         if polygons:
             outputs["vector"] = staging.folder / "classes.gpkg"
