@@ -56,6 +56,16 @@ def show_estimate(plan: Mapping[str, Any]) -> None:
     typer.echo(table(rows))
 
 
+def report_estimate(plan: Mapping[str, Any], *, json_: bool, progress: str) -> None:
+    """Tell what a run would take, in the way that was asked for."""
+    if progress == "json":
+        emit("result", outputs={}, summary=plan)
+    if json_:
+        print_json(plan)
+    elif progress != "json":
+        show_estimate(plan)
+
+
 def report_map(result: MapResult, *, json_: bool, progress: str, quiet: bool) -> None:
     """Tell of a finished map in the way that was asked for."""
     outputs = {kind: str(path) for kind, path in result.outputs.items()}

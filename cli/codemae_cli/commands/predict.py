@@ -8,8 +8,8 @@ from typing import Annotated, Any
 import typer
 
 from codemae_cli import options as o
-from codemae_cli.console import close, command, make_reporter, print_json
-from codemae_cli.show import report_map, show_estimate
+from codemae_cli.console import close, command, make_reporter
+from codemae_cli.show import report_estimate, report_map
 
 EXAMPLES = """Examples:
 
@@ -79,6 +79,6 @@ def predict(
     finally:
         close(reporter)
     if dry_run:
-        print_json(plan) if json_ else show_estimate(plan)
+        report_estimate(plan, json_=json_, progress=progress)
         return
     report_map(result, json_=json_, progress=progress, quiet=quiet)
