@@ -17,6 +17,8 @@ from codemae_geo.errors import OutputError
 _FULL_WORDS = ("no space left", "disk is full", "disk full", "file too large", "quota exceeded", "not enough space")
 _FULL_ERRNO = (errno.ENOSPC, errno.EDQUOT if hasattr(errno, "EDQUOT") else errno.ENOSPC, errno.EFBIG)
 _MIB = 2**20
+#: with less than this free, a write that failed without a reason is taken for a full disk
+_LITTLE = 8 * _MIB
 
 
 def check_writable(path: Path, *, overwrite: bool) -> None:
@@ -78,7 +80,8 @@ def write_failure(error: BaseException, path: Path, needed: int | None = None) -
     full = (
         any(isinstance(e, OSError) and e.errno in _FULL_ERRNO for e in chain)
         or any(word in said.lower() for word in _FULL_WORDS)
-        or free < _MIB
+        # a missing folder or a lack of rights has its own number; a failed write or commit often has none
+        or (free < _LITTLE and not any(isinstance(e, OSError) and e.errno not in (None, errno.EIO) for e in chain))
     )
     size = f"about {needed} bytes" if needed else None
     if full:

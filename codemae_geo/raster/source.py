@@ -337,7 +337,7 @@ def choose_bands(
         raise InputError(
             f"{name} has too few bands for an {family} scene.", found=f"{len(usable)} band(s) without alpha",
             expected="3 bands (red, green, blue)",
-            hint="for radar imagery say --post-sensor sar; expand a palette with gdal_translate -expand rgb",
+            hint="radar goes in as --post with --post-sensor sar; gdal_translate -expand rgb expands a palette",
         )  # fmt: skip
     words = {i: set(re.split(r"[^a-z0-9]+", (descriptions[i - 1] or "").lower())) for i in usable}
     if family == "sar":

@@ -94,4 +94,8 @@ def _from_hub(address: str) -> Path:
     try:
         return Path(hf_hub_download(repo, file or "model.safetensors", revision=revision))
     except (HfHubHTTPError, LocalEntryNotFoundError, OSError, ValueError) as error:
-        raise ModelError(f"{address} cannot be fetched", found=str(error).splitlines()[0]) from error
+        raise ModelError(
+            f"{address} cannot be fetched",
+            found=str(error).splitlines()[0],
+            hint="check the address and the network, or name a local file",
+        ) from error
