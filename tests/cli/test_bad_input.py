@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pickle
 from collections.abc import Callable
@@ -13,6 +14,8 @@ import pytest
 import torch
 from shapely.geometry import box
 from support.scenes import Pair, Result, write_raster
+
+from codemae_geo import outputs
 
 Case = Callable[[Path, Pair, Path], tuple[list[Any], list[str]]]
 
@@ -223,3 +226,51 @@ def test_a_full_disk(tmp_path: Path, pair: Pair, model: Path, codemae: Callable[
         assert list(disk.iterdir()) == []
     finally:
         subprocess.run(["umount", str(disk)], check=True)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--bounds", "nan", "1", "2", "3"), "--bounds has no area"),
+        (("--bounds", "-inf", "-inf", "inf", "inf"), "--bounds has no area"),
+        (("--res", "1e-9"), "far finer"),
+        (("--dst-crs", "EPSG:4326", "--res", "0.5"), "larger than the scenes"),
+    ],
+)
+def test_areas_and_resolutions_that_cannot_be_meant(
+    words: tuple[str, ...], said: str, tmp_path: Path, pair: Pair, model: Path, codemae: Callable[..., Result]
+) -> None:
+    out = tmp_path / "out"
+    result = codemae("damage", "--pre", pair.pre, "--post", pair.post, "--model", model, "-o", out, *words)
+    assert result.code == 1
+    assert said in result.err
+    assert "Traceback" not in result.err
+    assert not out.exists()
+
+
+def test_overwriting_spares_the_inputs(tmp_path: Path, pair: Pair, model: Path, codemae: Callable[..., Result]) -> None:
+    scene = tmp_path / "damage.tif"
+    scene.write_bytes(pair.pre.read_bytes())
+    result = codemae("damage", "--pre", scene, "--post", pair.post, "--model", model, "-o", tmp_path, "--overwrite")
+    assert result.code == 1
+    assert "would be replaced" in result.err
+    assert scene.read_bytes() == pair.pre.read_bytes()
+
+
+def test_a_dry_run_for_programs_is_json_alone(
+    tmp_path: Path, pair: Pair, model: Path, codemae: Callable[..., Result]
+) -> None:
+    result = codemae(
+        "damage", "--pre", pair.pre, "--post", pair.post, "--model", model, "-o", tmp_path / "out",
+        "--dry-run", "--progress", "json",
+    )  # fmt: skip
+    events = [json.loads(line) for line in result.out.splitlines()]
+    assert events[-1]["event"] == "result"
+    assert events[-1]["summary"]["windows"]["count"] > 0
+
+
+def test_a_missing_folder_is_no_full_disk(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(outputs, "free_bytes", lambda folder: 0)
+    path = tmp_path / "a"
+    assert "could not write" in outputs.write_failure(FileNotFoundError(2, "No such file"), path).message
+    assert "disk full" in outputs.write_failure(RuntimeError("Failed to commit transaction"), path).message
