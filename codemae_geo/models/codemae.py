@@ -414,9 +414,8 @@ class DualEncoder(HiViT):
 
     def forward(self, optical: Tensor, sar: Tensor) -> tuple[Tensor, Tensor]:  # type: ignore[override]
         """Mean tokens of normalised images [B, 3, H, W]: [B, D] optical, [B, D] SAR."""
-        return tuple(  # type: ignore[return-value]
-            self.forward_features(image, name).tokens.mean(dim=1) for image, name in ((optical, "RGB"), (sar, "SAR"))
-        )
+        first, second = self.forward_features(optical, "RGB"), self.forward_features(sar, "SAR")
+        return first.tokens.mean(dim=1), second.tokens.mean(dim=1)
 
 
 _PARTS = ("embed", "blocks", "norm", "pred")
