@@ -251,9 +251,9 @@ def check_covers(grid: GeoBox, common: Overlap) -> None:
     if shapely.intersection(area, common.geometry).area <= 0:
         raise InputError(
             "the area asked for lies outside the common ground of the two scenes",
-            found="--bounds or --aoi over one scene only",
+            found="a grid from --bounds, --aoi, --grid or --dst-crs that touches one scene only, or none",
             expected="an area that both scenes cover",
-            hint="leave out --bounds and --aoi to map all common ground",
+            hint="leave these options out to map all common ground",
         )
 
 

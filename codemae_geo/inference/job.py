@@ -27,7 +27,7 @@ from codemae_geo.errors import InputError, ModelError, OutputError
 from codemae_geo.inference import engine
 from codemae_geo.inference.device import choose_runtime
 from codemae_geo.inference.predictor import Predictor
-from codemae_geo.outputs import FolderStaging, check_space
+from codemae_geo.outputs import FolderStaging, check_space, write_failure
 from codemae_geo.progress import Reporter
 from codemae_geo.raster.env import is_remote
 from codemae_geo.raster.geo import ground_sample_distance
@@ -41,6 +41,8 @@ from codemae_geo.weights import InputSpec, ModelPackage, load_model
 
 #: task -> name of its class raster and GeoPackage, without ending
 STEMS = {"damage": "damage", "segmentation": "classes"}
+#: share of pixels with one extreme value above which it is taken for undeclared nodata
+FILL_SHARE = 0.05
 #: bytes of each end of a file that its fingerprint covers
 _FINGERPRINT_ENDS = 2**20
 
@@ -210,8 +212,11 @@ def prepare(
     conversions = []
     for spec, request, scene in zip(contract.inputs, requests, scenes, strict=True):
         reporter.log(scene.describe())
-        needs_sample = scene.unit != spec.unit or request.stretch != "auto"
+        undeclared = not any(f.mask and f.mask != ("nan",) for f in scene.files)
+        needs_sample = scene.unit != spec.unit or request.stretch != "auto" or undeclared
         sample, valid = scene.sample() if needs_sample else (None, None)
+        if undeclared and sample is not None and valid is not None:
+            warn_of_fill(scene.role, sample, valid, reporter)
         scale, offset = scene.reflectance_scaling
         conversion = plan_conversion(
             spec.family,
@@ -243,6 +248,26 @@ def prepare(
     except ValueError as error:
         raise InputError(str(error)) from error
     return Job(task, package, predictor, list(scenes), conversions, grid, plan, options)
+
+
+def warn_of_fill(role: str, sample: NDArray[Any], valid: NDArray[np.bool_], reporter: Reporter) -> None:
+    """Warn when pixels without a measurement seem to be stored as a value that the files do not declare as nodata.
+
+    A value is suspected when it is the smallest or largest of the sample ``[bands, rows, columns]`` and more than 5 %
+    of the pixels hold exactly it in all bands.
+    """
+    values = sample[:, valid]
+    if values.size == 0 or np.iscomplexobj(values):
+        return
+    for fill in {values.min().item(), values.max().item()}:
+        share = float((values == fill).all(0).mean())
+        if FILL_SHARE < share < 1:
+            option = "--nodata" if role == "image" else f"--{role}-nodata"
+            reporter.warning(
+                "nodata",
+                f"{share:.0%} of the sampled {role} pixels are exactly {fill:g} and the files declare no nodata value; "
+                f"if they hold no measurement, say {option} {fill:g}",
+            )
 
 
 def estimate(job: Job) -> dict[str, Any]:
@@ -441,9 +466,10 @@ def write_summary(path: Path, summary: Mapping[str, Any]) -> None:
         OutputError: the disk is full.
     """
     try:
-        path.write_text(json.dumps(summary, indent=2, ensure_ascii=False, default=str) + "\n", encoding="utf-8")
+        text = json.dumps(summary, indent=2, ensure_ascii=False, allow_nan=False, default=str)
+        path.write_text(text + "\n", encoding="utf-8")
     except OSError as error:
-        raise OutputError(f"cannot write {path.name}: {error}") from error
+        raise write_failure(error, path) from error
 
 
 def finish(

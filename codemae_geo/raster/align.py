@@ -90,7 +90,9 @@ def overlap(pre: Scene, post: Scene) -> Overlap:
             expected="two scenes of one place",
             hint="check the files, and --src-crs if it was given",
         )
-    return Overlap(float(common.area), float(common.area / a.area), float(common.area / b.area), common, crs)
+    return Overlap(
+        float(common.area), min(1.0, float(common.area / a.area)), min(1.0, float(common.area / b.area)), common, crs
+    )
 
 
 def _lonlat_extent(scene: Scene) -> str:

@@ -341,6 +341,14 @@ def choose_bands(
         )  # fmt: skip
     words = {i: set(re.split(r"[^a-z0-9]+", (descriptions[i - 1] or "").lower())) for i in usable}
     if family == "sar":
+        colored = (ColorInterp.red, ColorInterp.green, ColorInterp.blue)
+        if all(c in colorinterp for c in colored):
+            raise InputError(
+                f"{name} looks like an optical scene, where radar is asked for.",
+                found="bands marked red, green and blue",
+                expected="one radar band",
+                hint="radar stored in three equal bands: --post-bands 1; an optical post scene: --post-sensor optical",
+            )
         for pol in _POLARISATIONS:
             if found := [i for i in usable if pol in words[i]]:
                 return (found[0],), f"band {found[0]}, named {pol.upper()}"

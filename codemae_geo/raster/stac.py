@@ -61,7 +61,7 @@ def open_item(path: str, family: Family, assets: Sequence[str] | None = None) ->
             f"The STAC item {item.id} does not have the assets {', '.join(wanted)}." if wanted
             else f"The STAC item {item.id} has no asset with a usual name for an {family} scene.",
             found=", ".join(have) or "no assets", expected="names of its assets",
-            hint="name them with --assets red,green,blue",
+            hint="name them with --pre-assets or --post-assets (predict: --assets), such as red,green,blue",
         )  # fmt: skip
     paths = [_gdal_path(have[name].href) for name in wanted]
     name = f"{item.id}[{','.join(wanted)}]"

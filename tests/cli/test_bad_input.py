@@ -13,7 +13,7 @@ import geopandas as gpd
 import pytest
 import torch
 from shapely.geometry import box
-from support.scenes import Pair, Result, write_raster
+from support.scenes import Pair, Result, make_model, write_raster
 
 from codemae_geo import outputs
 
@@ -99,6 +99,15 @@ def wrong_sensor(tmp: Path, pair: Pair, model: Path) -> tuple[list[Any], list[st
     )
 
 
+def optical_as_sar(tmp: Path, pair: Pair, model: Path) -> tuple[list[Any], list[str]]:
+    sar = make_model(tmp / "sar.safetensors", "sar")
+    return ["--pre", pair.pre, "--post", pair.post, "--model", sar], [
+        "post.tif",
+        "red, green and blue",
+        "--post-bands 1",
+    ]
+
+
 def footprints_without_crs(tmp: Path, pair: Pair, model: Path) -> tuple[list[Any], list[str]]:
     gpd.GeoDataFrame(geometry=[box(0, 0, 1, 1)]).to_file(tmp / "houses.shp")
     return (
@@ -143,6 +152,7 @@ CASES: list[Case] = [
     truncated_model,
     unknown_model,
     wrong_sensor,
+    optical_as_sar,
     footprints_without_crs,
     aoi_outside,
     bounds_outside,

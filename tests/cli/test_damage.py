@@ -213,3 +213,30 @@ def test_predict_with_a_segmentation_package(
     assert plan.json["windows"]["count"] == 9 and not (tmp_path / "dry").exists()
     refused = codemae("predict", model, pair.pre, "-o", tmp_path / "no", "--quiet")
     assert refused.code == 1 and "task damage" in refused.err and "codemae damage" in refused.err
+
+
+def test_undeclared_nodata_is_pointed_out(
+    tmp_path: Path, pair: Pair, model: Path, codemae: Callable[..., Result]
+) -> None:
+    with rasterio.open(pair.post) as file:
+        data, profile = file.read(), file.profile
+    data[:, :, :40] = 0
+    with rasterio.open(tmp_path / "bordered.tif", "w", **profile) as out:
+        out.write(data)
+    arguments = [
+        "damage",
+        "--pre",
+        pair.pre,
+        "--post",
+        tmp_path / "bordered.tif",
+        "--model",
+        model,
+        "--json",
+        "--quiet",
+    ]
+    plain = codemae(*arguments, "-o", tmp_path / "plain")
+    warning = next(w for w in plain.json["summary"]["warnings"] if w["code"] == "nodata")
+    assert "--post-nodata 0" in warning["message"] and "33%" in warning["message"]
+    told = codemae(*arguments, "-o", tmp_path / "told", "--post-nodata", 0)
+    assert not told.json["summary"]["warnings"]
+    assert told.json["summary"]["analysed"]["share"] == pytest.approx(2 / 3)
