@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 import torch
+from codemae_datasets.pairs import collate
+from codemae_datasets.samplers import seeded
 from codemae_train.checkpoint import (
     load_weights,
     random_states,
@@ -15,11 +17,13 @@ from codemae_train.checkpoint import (
     save_checkpoint,
 )
 from codemae_train.config import load_recipe, recipe_text, shipped_recipes
-from codemae_train.pretrain import peak_rate, rate_at
+from codemae_train.pretrain import make_fabric, make_views, peak_rate, prepare, rate_at
+from support.pairs import make_ospretrain
 from torch import nn
 
 from codemae_geo.errors import InputError, ModelError, OutputError
-from codemae_geo.models.codemae import CoDeMAE
+from codemae_geo.models.codemae import CoDeMAE, random_masking
+from codemae_geo.progress import Reporter
 
 
 @pytest.mark.parametrize("name", shipped_recipes())
@@ -58,6 +62,26 @@ def test_unknown_recipes_and_keys() -> None:
     assert caught.value.hint == "did you mean 'train.epochs'?"
     with pytest.raises(InputError, match="not an override"):
         load_recipe("base", ["train.epochs"])
+
+
+def test_masks_per_pair_or_per_batch(tmp_path: Path) -> None:
+    folder = make_ospretrain(tmp_path / "data", {"EarthMiss": 8})
+    rows = {}
+    for masks in ("pair", "batch"):
+        overrides = [
+            f"data.root={folder}",
+            f"train.masks={masks}",
+            "train.batch=4",
+            "train.devices=1",
+            "data.use=paired",
+        ]
+        overrides += ["model.encoder=tiny", "model.img_size=64", "model.distill=false", "train.precision=32-true"]
+        recipe = load_recipe("ablation", [*overrides, "train.accelerator=cpu"])
+        run = prepare(recipe, tmp_path, make_fabric(recipe.train), Reporter())
+        batch = collate([run.source[i] for i in run.sampler.batches()[0]])
+        _, noise = make_views(run, batch, seeded(0))
+        rows[masks] = len(random_masking(noise).keep.sort(dim=1).values.unique(dim=0))
+    assert rows == {"pair": 4, "batch": 1}
 
 
 def test_checkpoints_and_random_states(tmp_path: Path) -> None:

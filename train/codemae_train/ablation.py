@@ -294,12 +294,13 @@ def main() -> None:
     parser.add_argument("-o", "--output", type=Path, default=Path("ablation"))
     parser.add_argument("--steps", type=int, default=200, help="optimizer steps of each run")
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--masks", choices=("pair", "batch"), default="pair", help="see train.masks in a recipe")
     parser.add_argument("--jobs", type=int, default=1, help="runs at a time")
     parser.add_argument("--threads", type=int, default=1, help="threads of each run")
     args = parser.parse_args()
     epochs = -(-args.steps * 64 // IN_MEMORY)
     base = [f"data.optical={args.optical.absolute()}", f"data.sar={args.sar.absolute()}", f"data.places={IN_MEMORY}"]
-    base += [*SETTINGS, f"train.epochs={epochs}", f"train.max_steps={args.steps}"]
+    base += [*SETTINGS, f"train.masks={args.masks}", f"train.epochs={epochs}", f"train.max_steps={args.steps}"]
     jobs = [(v, seed, [*base, *VARIANTS[v]]) for seed in range(args.seeds) for v in VARIANTS]
     jobs.insert(len(VARIANTS), (PIXEL, 0, [*base, "model.cross_target=pixel"]))
     results = []

@@ -104,6 +104,9 @@ class TrainConfig(_Part):
     seed: int = 42
     #: random crop (share of the area) and flip; False takes whole images
     augment: bool = True
+    #: "pair", as published: every pair has its own mask, the same for both images. The contrastive loss can then tell
+    #: pairs by where their visible patches are; "batch" gives all pairs of a batch one mask
+    masks: Literal["pair", "batch"] = "pair"
     #: optimizer steps between log lines
     log_every: int = Field(default=20, ge=1)
     #: optimizer steps between checkpoints; 0 saves at the end of every epoch only

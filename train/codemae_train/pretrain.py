@@ -324,8 +324,9 @@ def make_views(run: Run, batch: dict[str, Any], generator: torch.Generator) -> t
     rank, world = run.fabric.global_rank, run.fabric.world_size
     views = run.transform(batch, generator, rank, world)
     rows, patches = len(views.rgb), run.bare.absolute_pos_embed.shape[1]
-    noise = torch.rand(rows * world, patches, generator=generator)[rank * rows : (rank + 1) * rows]
-    return views, noise.to(run.fabric.device)
+    noise = torch.rand(rows * world, patches, generator=generator)
+    own = noise[:1].expand(rows, -1) if run.recipe.train.masks == "batch" else noise[rank * rows : (rank + 1) * rows]
+    return views, own.to(run.fabric.device)
 
 
 def compute(run: Run, model: Any, views: Views, noise: Tensor, paired: bool) -> Losses:
