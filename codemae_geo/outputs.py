@@ -84,6 +84,8 @@ def write_failure(error: BaseException, path: Path, needed: int | None = None) -
         or (free < _LITTLE and not any(isinstance(e, OSError) and e.errno not in (None, errno.EIO) for e in chain))
     )
     size = f"about {needed} bytes" if needed else None
+    if path.parent.name.startswith(".") and path.parent.suffix == ".part":  # the user knows the folder it will go to
+        path = path.parent.parent / path.name
     if full:
         return OutputError(
             f"disk full while writing {path}",
@@ -183,12 +185,8 @@ class FolderStaging:
             OutputError: the folder has content, is a file, or cannot be written.
         """
         self.path = Path(path).absolute()
-        if self.path.exists() and not self.path.is_dir():
-            raise OutputError(f"{path} is a file", expected="the name of a folder to create")
-        if self.path.is_dir() and any(self.path.iterdir()) and not overwrite:
-            raise OutputError(
-                f"the output folder {path} exists and is not empty", hint="choose another folder or add --overwrite"
-            )
+        self._overwrite = overwrite
+        self._check()
         #: folders above the output that this run created, innermost first
         self._made = [p for p in self.path.parents if not p.exists()]
         try:
@@ -202,6 +200,15 @@ class FolderStaging:
         except OSError as error:
             raise write_failure(error, self.path) from error
 
+    def _check(self) -> None:
+        if self.path.exists() and not self.path.is_dir():
+            raise OutputError(f"{self.path} is a file", expected="the name of a folder to create")
+        if self.path.is_dir() and any(self.path.iterdir()) and not self._overwrite:
+            raise OutputError(
+                f"the output folder {self.path} exists and is not empty",
+                hint="choose another folder or add --overwrite",
+            )
+
     def publish_all(self, stale: Collection[str] = ()) -> None:
         """Move everything into place; a new folder appears by one rename.
 
@@ -210,8 +217,9 @@ class FolderStaging:
                 that all outputs in the folder belong together.
 
         Raises:
-            OutputError: a file could not be moved.
+            OutputError: a file could not be moved, or another run has filled the folder meanwhile.
         """
+        self._check()
         try:
             if self.path.is_dir():
                 files = sorted(self.folder.iterdir())

@@ -15,6 +15,8 @@ from shapely.geometry import box
 from support.scenes import Pair, Result, make_model, write_raster
 
 from codemae_geo import outputs
+from codemae_geo.errors import OutputError
+from codemae_geo.outputs import FolderStaging
 
 Case = Callable[[Path, Pair, Path], tuple[list[Any], list[str]]]
 
@@ -223,7 +225,19 @@ def test_a_full_disk(tiny_disk: Callable[[str], Path], pair: Pair, model: Path, 
     disk = tiny_disk("64k")
     result = codemae("damage", "--pre", pair.pre, "--post", pair.post, "--model", model, "-o", disk / "out", "--quiet")
     check_refusal(result, ["disk"])
+    assert ".part" not in result.err, "the hidden folder is nothing to tell of"
     assert list(disk.iterdir()) == []
+
+
+def test_of_two_runs_into_one_folder_the_later_gives_way(tmp_path: Path) -> None:
+    with FolderStaging(tmp_path / "out") as first, FolderStaging(tmp_path / "out") as second:
+        (first.folder / "a.txt").write_text("first")
+        (second.folder / "a.txt").write_text("second")
+        first.publish_all()
+        with pytest.raises(OutputError, match="not empty"):
+            second.publish_all()
+    assert (tmp_path / "out/a.txt").read_text() == "first"
+    assert [p.name for p in tmp_path.iterdir()] == ["out"]
 
 
 @pytest.mark.parametrize(
