@@ -35,6 +35,13 @@ def check_writable(path: Path, *, overwrite: bool) -> None:
         raise OutputError(f"the folder of {path} does not exist", hint=f"create {path.parent} first")
 
 
+def umask() -> int:
+    """Rights that this process takes from new files; temporary files do not heed it by themselves."""
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
 def free_bytes(folder: Path) -> int:
     """Bytes an unprivileged user may still write below ``folder`` (or its nearest existing parent)."""
     existing = next(p for p in (folder.absolute(), *folder.absolute().parents) if p.exists())
@@ -194,9 +201,7 @@ class FolderStaging:
             name = f".{self.path.name}."
             self.folder = Path(tempfile.mkdtemp(prefix=name, suffix=".part", dir=self.path.parent))
             # mkdtemp makes a private folder; the result gets the rights that mkdir would give
-            umask = os.umask(0)
-            os.umask(umask)
-            self.folder.chmod(0o777 & ~umask)
+            self.folder.chmod(0o777 & ~umask())
         except OSError as error:
             raise write_failure(error, self.path) from error
 

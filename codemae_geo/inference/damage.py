@@ -20,6 +20,7 @@ from codemae_geo.inference.job import (
     SceneRequest,
     as_request,
     combine_regions,
+    crop_to_aoi,
     estimate,
     finish,
     make_tags,
@@ -37,7 +38,7 @@ from codemae_geo.raster.geo import center_lonlat, outline, utm_crs
 from codemae_geo.raster.mask import GeometryMask
 from codemae_geo.raster.offset import estimate_offset
 from codemae_geo.vector.buildings import aggregate_buildings
-from codemae_geo.vector.footprints import read_aoi, read_footprints
+from codemae_geo.vector.footprints import read_footprints
 from codemae_geo.vector.geopackage import GeoPackageWriter
 from codemae_geo.vector.polygons import polygonize
 from codemae_geo.weights import ModelContract
@@ -82,11 +83,8 @@ def prepare_damage(
         target = target_grid(scenes[0], scenes[1], grid=grid, dst_crs=dst_crs, res=res, bounds=bounds)
         regions = []
         if aoi is not None:
-            area = read_aoi(aoi, to_crs=target.crs)
-            target = target_grid(
-                scenes[0], scenes[1], grid=grid, dst_crs=dst_crs, res=res, bounds=bounds, aoi=(area, target.crs)
-            )
-            regions.append(GeometryMask([area], target))
+            target, inside = crop_to_aoi(target, aoi)
+            regions.append(inside)
         check_covers(target, common)
         if only_near_buildings is not None:
             if footprints is None:

@@ -29,14 +29,17 @@ from codemae_geo.inference.device import choose_runtime
 from codemae_geo.inference.predictor import Predictor
 from codemae_geo.outputs import FolderStaging, check_space, write_failure
 from codemae_geo.progress import Reporter
+from codemae_geo.raster.align import crop
 from codemae_geo.raster.env import is_remote
 from codemae_geo.raster.geo import ground_sample_distance
+from codemae_geo.raster.mask import GeometryMask
 from codemae_geo.raster.read import AlignedReader
 from codemae_geo.raster.scene import Scene
 from codemae_geo.raster.write import RasterWriter, encode_probability, estimate_bytes
 from codemae_geo.sensors import Conversion, Stretch, Unit, plan_conversion
 from codemae_geo.tiling import Blend, TilePlan, plan_tiles
 from codemae_geo.tiling.area import pixel_area_m2
+from codemae_geo.vector.footprints import read_aoi
 from codemae_geo.weights import InputSpec, ModelPackage, load_model
 
 #: task -> name of its class raster and GeoPackage, without ending
@@ -174,6 +177,17 @@ def protect_inputs(out: str | Path, task: str, inputs: Sequence[str | Path | Non
                 expected="a folder without this run's inputs",
                 hint="write to another folder",
             )
+
+
+def crop_to_aoi(grid: GeoBox, aoi: str | Path) -> tuple[GeoBox, GeometryMask]:
+    """The part of a grid that covers an area of interest, and the mask of the area on it.
+
+    Raises:
+        InputError: the file cannot be read as polygons, or the area lies outside.
+    """
+    area = read_aoi(aoi, to_crs=grid.crs)
+    part = crop(grid, area, grid.crs, "--aoi")
+    return part, GeometryMask([area], part)
 
 
 def open_package(model: str | Path, task: str, *, role: str) -> ModelPackage:

@@ -14,6 +14,7 @@ from codemae_geo.inference.job import (
     SceneLike,
     as_request,
     combine_regions,
+    crop_to_aoi,
     estimate,
     finish,
     make_tags,
@@ -26,8 +27,6 @@ from codemae_geo.outputs import FolderStaging
 from codemae_geo.progress import Reporter
 from codemae_geo.raster.align import target_grid
 from codemae_geo.raster.env import gdal_env
-from codemae_geo.raster.mask import GeometryMask
-from codemae_geo.vector.footprints import read_aoi
 from codemae_geo.vector.polygons import polygonize
 
 
@@ -56,9 +55,8 @@ def prepare_predict(
         target = target_grid(opened, dst_crs=dst_crs, res=res, bounds=bounds)
         regions = []
         if aoi is not None:
-            area = read_aoi(aoi, to_crs=target.crs)
-            target = target_grid(opened, dst_crs=dst_crs, res=res, bounds=bounds, aoi=(area, target.crs))
-            regions.append(GeometryMask([area], target))
+            target, inside = crop_to_aoi(target, aoi)
+            regions.append(inside)
         job = prepare("segmentation", package, [request], [opened], target, options, reporter)
         job.region = combine_regions(regions)
     job.parameters = {

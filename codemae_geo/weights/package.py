@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -25,6 +24,7 @@ from torch import nn
 from codemae_geo import __version__, models
 from codemae_geo.classes import ClassInfo, ClassTable
 from codemae_geo.errors import ModelError, OutputError
+from codemae_geo.outputs import umask
 
 #: key of the safetensors header under which the contract stands
 HEADER_KEY = "codemae"
@@ -222,7 +222,7 @@ def save_package(
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         save_file(tensors, part, metadata={HEADER_KEY: contract.model_dump_json(), "format": "pt"})
-        part.chmod(0o666 & ~_umask())  # safetensors makes files that only their owner may read
+        part.chmod(0o666 & ~umask())  # safetensors makes files that only their owner may read
         part.replace(path)
     except (OSError, SafetensorError) as error:
         raise OutputError(f"cannot write {path}: {error}") from error
@@ -294,12 +294,6 @@ def load_strict(module: nn.Module, state: Mapping[str, torch.Tensor], name: str)
             hint="check the architecture and its configuration",
         )
     module.load_state_dict(dict(state), strict=True)
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
 
 
 def _load_tensors(path: Path) -> dict[str, torch.Tensor]:

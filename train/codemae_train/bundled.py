@@ -32,6 +32,7 @@ from rasterio.warp import reproject
 from torch import Tensor, nn
 
 from codemae_geo.classes import DAMAGE_CLASSES, NODATA
+from codemae_geo.losses.reconstruction import normalise_patches, patchify
 from codemae_geo.models import DamageFormer, HiViT, build
 from codemae_geo.models.hivit import PATCH, AttentionBlock, select_patches
 from codemae_geo.weights.package import ModelContract, class_specs, save_package
@@ -283,21 +284,13 @@ class MaskedPretraining(nn.Module):
         x = torch.cat([tokens, self.mask_token.expand(2 * b, removed.shape[1], -1)], dim=1)
         x = select_patches(x, order.argsort(dim=1)) + self.position
         x = select_patches(self.norm(self.blocks(x)), removed)
-        own = patch_targets(torch.cat([first, second]))
+        own = normalise_patches(patchify(torch.cat([first, second])))
         loss = F.mse_loss(self.predict_own(x), select_patches(own, removed))
         if second_is_sar:
             weights = torch.tensor([0.299, 0.587, 0.114])[:, None, None]
-            other = patch_targets(torch.cat([second[:, :1], (first * weights).sum(1, keepdim=True)]))
+            other = normalise_patches(patchify(torch.cat([second[:, :1], (first * weights).sum(1, keepdim=True)])))
             loss = loss + F.mse_loss(self.predict_other(x), select_patches(other, removed))
         return loss
-
-
-def patch_targets(images: Tensor) -> Tensor:
-    """[B, C, S, S] -> [B, L, 256 C] patches, each normalised by its mean and unbiased variance."""
-    b, c, s, _ = images.shape
-    n = s // PATCH
-    x = images.reshape(b, c, n, PATCH, n, PATCH).permute(0, 2, 4, 3, 5, 1).reshape(b, n * n, -1)
-    return (x - x.mean(-1, keepdim=True)) / (x.var(-1, keepdim=True) + 1e-6).sqrt()
 
 
 def pretraining_batch(
