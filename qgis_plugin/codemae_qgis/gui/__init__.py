@@ -1,0 +1,1 @@
+"""The panel, the set-up dialog and the options page."""

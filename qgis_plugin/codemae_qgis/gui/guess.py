@@ -76,7 +76,7 @@ def find_date(text: str) -> date | None:
     return None
 
 
-def guess_pair(candidates: Sequence[Candidate]) -> Guess:
+def guess_pair(candidates: Sequence[Candidate]) -> tuple[int | None, int | None]:
     """Positions of the scene before and the scene after; never the same position twice.
 
     Words of the name count first, then dates, then the order of the layers. One layer alone is taken for the scene
