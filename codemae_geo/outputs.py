@@ -6,6 +6,7 @@ import errno
 import os
 import shutil
 import tempfile
+import threading
 from collections.abc import Collection
 from contextlib import suppress
 from pathlib import Path
@@ -123,6 +124,33 @@ def _replace(source: Path, target: Path, *, keep: Collection[str]) -> None:
     source.replace(target)
 
 
+#: hidden folders of this process, each with the parent folders that were made for it (innermost first)
+_UNFINISHED: dict[Path, list[Path]] = {}
+#: held while finished files are moved into place
+_MOVING = threading.Lock()
+
+
+def discard_unfinished() -> None:
+    """Remove the hidden folders of all outputs that are not finished, for a process that ends without unwinding.
+
+    Files that are just being moved into place get a moment to arrive.
+    """
+    moved = _MOVING.acquire(timeout=0.2)
+    try:
+        for folder in list(_UNFINISHED):
+            _discard(folder)
+    finally:
+        if moved:
+            _MOVING.release()
+
+
+def _discard(folder: Path) -> None:
+    shutil.rmtree(folder, ignore_errors=True)
+    for parent in _UNFINISHED.pop(folder, ()):
+        with suppress(OSError):  # not empty, so in use
+            parent.rmdir()
+
+
 class Staging:
     """A temporary folder beside a destination, whose files replace the final ones together at the end.
 
@@ -142,15 +170,17 @@ class Staging:
             self.folder = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent))
         except OSError as error:
             raise write_failure(error, path) from error
+        _UNFINISHED[self.folder] = []
 
     def publish(self, *names: str) -> None:
         """Move the named files to the destination's folder, in this order, over whatever is there."""
-        for name in names:
-            _replace(self.folder / name, self.path.parent / name, keep=names)
+        with _MOVING:
+            for name in names:
+                _replace(self.folder / name, self.path.parent / name, keep=names)
 
     def discard(self) -> None:
         """Remove the folder and everything still in it; may be called more than once."""
-        shutil.rmtree(self.folder, ignore_errors=True)
+        _discard(self.folder)
 
     def __enter__(self) -> Staging:
         return self
@@ -194,8 +224,7 @@ class FolderStaging:
         self.path = Path(path).absolute()
         self._overwrite = overwrite
         self._check()
-        #: folders above the output that this run created, innermost first
-        self._made = [p for p in self.path.parents if not p.exists()]
+        missing = [p for p in self.path.parents if not p.exists()]
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             name = f".{self.path.name}."
@@ -204,6 +233,7 @@ class FolderStaging:
             self.folder.chmod(0o777 & ~umask())
         except OSError as error:
             raise write_failure(error, self.path) from error
+        _UNFINISHED[self.folder] = missing
 
     def _check(self) -> None:
         if self.path.exists() and not self.path.is_dir():
@@ -226,18 +256,22 @@ class FolderStaging:
         """
         self._check()
         try:
-            if self.path.is_dir():
-                files = sorted(self.folder.iterdir())
-                for name in set(stale) - {f.name for f in files}:
-                    for old in (self.path / name, *companions(self.path / name)):
-                        old.unlink(missing_ok=True)
-                for file in files:
-                    _replace(file, self.path / file.name, keep=[f.name for f in files])
-                self.folder.rmdir()
-            else:
-                self.folder.rename(self.path)
+            with _MOVING:
+                self._move(stale)
         except OSError as error:
             raise write_failure(error, self.path) from error
+
+    def _move(self, stale: Collection[str]) -> None:
+        if not self.path.is_dir():
+            self.folder.rename(self.path)
+            return
+        files = sorted(self.folder.iterdir())
+        for name in set(stale) - {f.name for f in files}:
+            for old in (self.path / name, *companions(self.path / name)):
+                old.unlink(missing_ok=True)
+        for file in files:
+            _replace(file, self.path / file.name, keep=[f.name for f in files])
+        self.folder.rmdir()
 
     def __enter__(self) -> FolderStaging:
         return self
@@ -245,7 +279,4 @@ class FolderStaging:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        shutil.rmtree(self.folder, ignore_errors=True)
-        for parent in self._made:
-            with suppress(OSError):  # not empty, so in use
-                parent.rmdir()
+        _discard(self.folder)

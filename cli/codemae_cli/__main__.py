@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import signal
 import sys
 from types import FrameType
@@ -13,8 +14,16 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
     raise KeyboardInterrupt
 
 
+def _speak_utf8() -> None:
+    """Programs read our output as UTF-8 whatever the system's code page; a path that is no text keeps its bytes."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(encoding=None if stream.isatty() else "utf-8", errors="backslashreplace")
+
+
 def main() -> None:
     """Run the command line; a SIGTERM is treated as Ctrl-C, so that nothing half-written stays."""
+    _speak_utf8()
     signal.signal(signal.SIGTERM, _interrupt)
     app(args=spread_values(hoist_globals(sys.argv[1:])), prog_name="codemae")
 

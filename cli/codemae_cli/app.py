@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from codemae_cli.commands import damage, demo, doctor, info, models, predict, pretrain
+from codemae_cli.commands import damage, demo, doctor, engine, info, models, predict, pretrain
 
 app = typer.Typer(
     name="codemae",
@@ -48,6 +48,7 @@ app.command("predict", epilog=predict.EXAMPLES)(predict.predict)
 app.command("pretrain", epilog=pretrain.EXAMPLES)(pretrain.pretrain)
 app.command("info", epilog=info.EXAMPLES)(info.info)
 app.command("doctor", epilog=doctor.EXAMPLES)(doctor.doctor)
+app.command("engine", epilog=engine.EXAMPLES, hidden=True)(engine.engine)
 app.add_typer(models.app, name="models")
 
 #: global options and whether they take a value

@@ -6,17 +6,19 @@ import functools
 import json
 import os
 import sys
+import threading
 import time
 from collections.abc import Callable
 from typing import Any, NoReturn, TypeVar
 
 import typer
 
+from codemae_cli.protocol import PROTOCOL
 from codemae_geo.errors import CodemaeError
 from codemae_geo.progress import Reporter
 
-#: version of the JSON-lines events; a reader refuses a major version it does not know
-PROTOCOL = 1
+#: set before the last event of a run, ``result`` or ``error``, is written
+told_the_end = threading.Event()
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -27,9 +29,18 @@ def say(message: str) -> None:
 
 
 def emit(event: str, **fields: Any) -> None:
-    """One JSON-lines event on stdout."""
+    """One JSON-lines event of protocol v1 on stdout."""
+    if event in ("result", "error"):
+        told_the_end.set()
     sys.stdout.write(json.dumps({"event": event, **fields}, ensure_ascii=False, default=str) + "\n")
     sys.stdout.flush()
+
+
+def greet(device: str = "auto") -> None:
+    """The first event: who speaks, and the device asked for (the one chosen follows in the log and the summary)."""
+    from codemae_geo import __version__
+
+    emit("hello", protocol=PROTOCOL, version=__version__, pid=os.getpid(), device=device)
 
 
 def print_json(data: Any) -> None:
@@ -122,9 +133,6 @@ class JsonReporter(Reporter):
         super().__init__()
         self._name = ""
         self._began = self._told = time.monotonic()
-        from codemae_geo import __version__
-
-        emit("hello", protocol=PROTOCOL, version=__version__, pid=os.getpid())
 
     def on_stage(self, name: str, total: int | None) -> None:
         self._name = name
@@ -164,9 +172,16 @@ def close(reporter: Reporter) -> None:
         reporter.close()
 
 
-def fail(error: CodemaeError, *, as_json: bool, as_events: bool) -> NoReturn:
-    """Print one clear message and leave with 1."""
-    fields = {"code": error.code, "message": error.message, "hint": error.hint}
+def fail(error: CodemaeError, *, as_json: bool, as_events: bool, code: str | None = None) -> NoReturn:
+    """Print one clear message and leave with 1.
+
+    Args:
+        error: what went wrong.
+        as_json: end stdout with a JSON object.
+        as_events: write an ``error`` event.
+        code: code of the event, if not the error's own.
+    """
+    fields = {"code": code or error.code, "message": error.message, "hint": error.hint}
     extra = {k: v for k, v in (("found", error.found), ("expected", error.expected)) if v}
     if as_events:
         emit("error", **fields, **extra)
@@ -180,26 +195,40 @@ def command(function: F) -> F:
     """Turn the errors of a command into messages and exit codes: 1 failed, 130 interrupted.
 
     A :class:`CodemaeError` is a message; memory that does not suffice and a full disk are too. Anything else is a bug
-    and keeps its traceback.
+    and keeps its traceback. With ``--progress json`` the first event is written before anything heavy is imported, and
+    a reader that has gone counts as an interruption.
     """
 
     @functools.wraps(function)
     def run(*args: Any, **kwargs: Any) -> Any:
         as_json, as_events = bool(kwargs.get("json_")), kwargs.get("progress") == "json"
         try:
+            if as_events:
+                greet(kwargs.get("device", "auto"))
             return function(*args, **kwargs)
         except CodemaeError as error:
             fail(error, as_json=as_json, as_events=as_events)
-        except MemoryError:
-            fail(
-                CodemaeError("out of memory", hint="a smaller --window, or --dry-run to see what is needed"),
-                as_json=as_json,
-                as_events=as_events,
-            )
+        except BrokenPipeError:
+            # the interpreter flushes stdout once more at its end
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            raise typer.Exit(130) from None
         except KeyboardInterrupt:
             if as_events:
                 emit("error", code="interrupted", message="interrupted", hint=None)
             say("interrupted; nothing half-written was left")
             raise typer.Exit(130) from None
+        except (typer.Exit, typer.Abort):
+            raise
+        except Exception as error:
+            if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":  # torch's, not loaded here
+                scarce = CodemaeError(
+                    "out of memory", hint="a smaller --window or --batch-size, or --dry-run to see what is needed"
+                )
+                fail(scarce, as_json=as_json, as_events=as_events, code="memory")
+            if as_events:
+                said = f"{type(error).__name__}: {error}"
+                hint = "please report it with what stands on stderr"
+                emit("error", code="internal", message=f"the engine failed unexpectedly: {said}", hint=hint)
+            raise
 
     return run  # type: ignore[return-value]

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from codemae_cli import options as o
-from codemae_cli.console import close, command, make_reporter, print_json, say
+from codemae_cli.console import close, command, emit, make_reporter, print_json, say
 
 EXAMPLES = """Examples:
 
@@ -62,6 +62,9 @@ def pretrain(
         result = run(loaded, folder, resume=resume, dry_run=dry_run, overwrite=overwrite, reporter=reporter)
     finally:
         close(reporter)
+    if progress == "json":
+        encoder = {"encoder": str(result["encoder"])} if "encoder" in result else {}
+        emit("result", outputs=encoder, summary=result)
     if json_:
         print_json(result)
     elif dry_run and not quiet:

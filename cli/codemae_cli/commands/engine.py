@@ -1,0 +1,36 @@
+"""`codemae engine`: another command, asked for by a JSON file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from codemae_cli.console import emit, fail, greet, say
+
+EXAMPLES = """Example:
+
+\b
+codemae engine request.json
+"""
+
+
+def engine(
+    request: Annotated[Path, typer.Argument(metavar="REQUEST.json", help="What to run, see docs/protocol.md.")],
+) -> None:
+    """Run one command for another program: JSON lines on stdout, stopped by the end of stdin (protocol v1)."""
+    from codemae_cli.lifeline import INTERRUPTED, hold_stdin
+    from codemae_cli.request import RequestError, parse_request, run_request
+
+    hold_stdin()
+    try:
+        code = run_request(parse_request(request))
+    except RequestError as error:
+        greet()
+        fail(error, as_json=False, as_events=True)
+    except KeyboardInterrupt:  # before the command itself took over
+        emit("error", code="interrupted", message="interrupted", hint=None)
+        say("interrupted; nothing half-written was left")
+        code = INTERRUPTED
+    raise typer.Exit(code)

@@ -1,0 +1,59 @@
+"""A program that starts us holds our stdin; when it lets go, or dies, the run ends as if interrupted.
+
+The end of stdin is the one signal that every system gives when a process dies by whatever cause, so no run outlives the
+program that wanted it.
+"""
+
+from __future__ import annotations
+
+import _thread
+import os
+import signal
+import threading
+import time
+from contextlib import suppress
+
+from codemae_cli.console import emit, told_the_end
+from codemae_geo.outputs import discard_unfinished
+
+#: seconds that the main thread gets to unwind by itself
+GRACE = 0.6
+#: seconds for the last words; a pipe that nobody reads would take for ever
+LAST_WORDS = 0.1
+INTERRUPTED = 130
+
+
+def hold_stdin() -> None:
+    """Watch stdin in the background from now on; needs the SIGTERM handler of :mod:`codemae_cli.__main__`."""
+    threading.Thread(target=_watch, name="lifeline", daemon=True).start()
+
+
+def _watch() -> None:
+    with suppress(OSError):  # a closed stdin is at its end too
+        while os.read(0, 4096):
+            pass
+    if told_the_end.is_set():
+        return
+    _interrupt_main()
+    time.sleep(GRACE)
+    stop_now()
+
+
+def _interrupt_main() -> None:
+    # SIGTERM, not SIGINT: a shell starts background jobs with SIGINT ignored
+    main = threading.main_thread().ident
+    if hasattr(signal, "pthread_kill") and main is not None:
+        signal.pthread_kill(main, signal.SIGTERM)  # wakes a system call
+    else:
+        _thread.interrupt_main(signal.SIGTERM)
+
+
+def stop_now() -> None:
+    """End the process from any thread, whatever the main thread is in, and leave nothing half-written."""
+    discard_unfinished()
+    if not told_the_end.is_set():
+        fields = {"code": "interrupted", "message": "interrupted", "hint": None}
+        words = threading.Thread(target=emit, args=("error",), kwargs=fields, daemon=True)
+        words.start()
+        words.join(LAST_WORDS)
+    os._exit(INTERRUPTED)
