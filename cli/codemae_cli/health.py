@@ -19,7 +19,10 @@ def check_health() -> dict[str, Any]:
     """Facts about the installation, and problems in plain words.
 
     Returns:
-        ``facts`` (name -> text), ``devices`` (names torch sees), ``models`` (names) and ``problems`` (sentences).
+        ``facts`` (name -> text), ``devices`` (what ``--device`` takes here), ``device_names`` (device -> what it is),
+        ``models`` (names), ``packages`` (name, task, sensors, origin and path of each model), ``python`` (version and
+        executable), ``free_bytes`` (on the disk of temporary files), ``home`` (for readers that mask it) and
+        ``problems`` (sentences).
     """
     import rasterio
     import torch
@@ -29,7 +32,8 @@ def check_health() -> dict[str, Any]:
     from codemae_geo import __version__
     from codemae_geo.errors import CodemaeError
     from codemae_geo.inference.device import choose_runtime
-    from codemae_geo.weights import known_models, read_contract
+    from codemae_geo.weights import read_contract
+    from codemae_geo.weights.registry import cached_models, known_models
 
     problems: list[str] = []
     facts = {
@@ -55,22 +59,28 @@ def check_health() -> dict[str, Any]:
             f"projections do not work ({error}); if PROJ_DATA or PROJ_LIB is set, unset it: it points to another PROJ"
         )
     runtime = choose_runtime()
-    devices = [
-        name
-        for name, there in (("cuda", torch.cuda.is_available()), ("mps", torch.backends.mps.is_available()))
-        if there
-    ]
-    devices.append("cpu")
+    device_names = _device_names()
     facts["device"] = runtime.describe()
+    facts["devices"] = ", ".join(f"{device}: {name}" for device, name in device_names.items())
     facts["threads"] = str(torch.get_num_threads())
-    models = []
-    for model in known_models():
+    packages = []
+    for model in [*known_models(), *cached_models()]:
         try:
-            read_contract(model.path)
-            models.append(model.name)
+            contract = read_contract(model.path)
         except CodemaeError as error:
             problems.append(f"the model {model.name} cannot be read: {error.message}")
-    facts["models"] = ", ".join(models) or "none"
+            continue
+        packages.append(
+            {
+                "name": model.name,
+                "task": contract.task,
+                "sensors": [i.family for i in contract.inputs],
+                "origin": model.origin,
+                "path": str(model.path),
+            }
+        )
+    models = [p["name"] for p in packages]
+    facts["models"] = ", ".join(f"{p['name']} ({p['task']}, {' + '.join(p['sensors'])})" for p in packages) or "none"
     if not models:
         problems.append("no model is installed, not even the bundled one: reinstall codemae-geo")
     folder = Path(tempfile.gettempdir())
@@ -78,4 +88,36 @@ def check_health() -> dict[str, Any]:
     facts["free disk"] = f"{free / 2**30:.1f} GiB in {folder}"
     if free < 2**30:
         problems.append(f"less than 1 GiB is free in {folder}")
-    return {"version": __version__, "facts": facts, "devices": devices, "models": models, "problems": problems}
+    return {
+        "version": __version__,
+        "python": {"version": platform.python_version(), "executable": sys.executable},
+        "facts": facts,
+        "devices": list(device_names),
+        "device_names": device_names,
+        "models": models,
+        "packages": packages,
+        "free_bytes": free,
+        "home": str(Path.home()),
+        "problems": problems,
+    }
+
+
+def _device_names() -> dict[str, str]:
+    """What ``--device`` takes on this machine, best first, with the name of the hardware."""
+    import torch
+
+    names = {}
+    if torch.cuda.is_available():
+        names["cuda"] = ", ".join(torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count()))
+    if torch.backends.mps.is_available():
+        names["mps"] = "Apple GPU"
+    names["cpu"] = _processor()
+    return names
+
+
+def _processor() -> str:
+    """The processor's name as its maker writes it, where the system tells."""
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text(encoding="utf-8").splitlines() if info.exists() else []
+    named = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(named, platform.processor() or platform.machine())

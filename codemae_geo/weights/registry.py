@@ -41,6 +41,33 @@ def known_models() -> list[KnownModel]:
     return sorted(found.values(), key=lambda m: m.name)
 
 
+def cached_models() -> list[KnownModel]:
+    """Packages that an earlier run fetched from the hub, each by the address that names it without the network."""
+    from huggingface_hub import constants, scan_cache_dir
+    from huggingface_hub.errors import CacheNotFound
+
+    from codemae_geo.weights.package import read_contract
+
+    try:
+        repositories = scan_cache_dir(constants.HF_HUB_CACHE).repos
+    except (CacheNotFound, OSError, ValueError):
+        return []
+    found = []
+    for repository in repositories:
+        for revision in repository.revisions:
+            for file in revision.files:
+                if file.file_path.suffix != ".safetensors":
+                    continue
+                try:
+                    read_contract(file.file_path)
+                except ModelError:  # of another program
+                    continue
+                address = f"hf:{repository.repo_id}@{revision.commit_hash}"
+                name = address if file.file_name == "model.safetensors" else f"{address}/{file.file_name}"
+                found.append(KnownModel(name, file.file_path, "hub cache"))
+    return sorted(found, key=lambda m: m.name)
+
+
 def resolve(model: str | Path) -> Path:
     """The package file that ``model`` names.
 
