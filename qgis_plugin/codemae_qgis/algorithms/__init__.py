@@ -1,0 +1,1 @@
+"""Processing algorithms: parameters to a request, events to feedback, files to destinations."""

@@ -1,0 +1,51 @@
+"""What happens to a layer when QGIS has loaded it: its metadata say which model, inputs and date made it."""
+
+from __future__ import annotations
+
+from qgis.core import (
+    QgsLayerMetadata,
+    QgsMapLayer,
+    QgsProcessingContext,
+    QgsProcessingFeedback,
+    QgsProcessingLayerPostProcessorInterface,
+)
+
+from ..engine.runner import Outcome
+from ..translate import tr
+
+
+class StyledLayer(QgsProcessingLayerPostProcessorInterface):
+    """Names a layer's origin. The style came with the file: QML beside rasters, the style table in GeoPackages."""
+
+    def __init__(self, title: str, outcome: Outcome) -> None:
+        super().__init__()
+        self._title = title
+        self._outcome = outcome
+
+    def postProcessLayer(
+        self, layer: QgsMapLayer, context: QgsProcessingContext, feedback: QgsProcessingFeedback
+    ) -> None:
+        """Called by QGIS on the main thread."""
+        layer.setMetadata(metadata(self._title, self._outcome, layer.metadata()))
+
+
+def metadata(title: str, outcome: Outcome, base: QgsLayerMetadata) -> QgsLayerMetadata:
+    """Metadata of a layer, added to what the file itself says."""
+    summary = outcome.summary
+    model = summary.get("model", {})
+    inputs = summary.get("inputs", {})
+    found = QgsLayerMetadata(base)
+    found.setTitle(title)
+    lines = [
+        f"{role}: {', '.join(scene.get('files', []))}" for role, scene in inputs.items() if isinstance(scene, dict)
+    ]
+    if model:
+        lines.append(f"{tr('Model')}: {model.get('name')} {model.get('version')}, sha256 {model.get('sha256')}")
+    lines.append(f"{tr('Made by')}: codemae-geo {outcome.version}, {summary.get('device', '')}".rstrip(", "))
+    if model.get("limits"):
+        lines.append(f"{tr('Limits')}: {model['limits']}")
+    found.setAbstract("\n".join(lines))
+    found.setHistory([f"{summary.get('created', '')} codemae-geo {outcome.version} {summary.get('task', '')}".strip()])
+    if model.get("licence"):
+        found.setLicenses([model["licence"]])
+    return found

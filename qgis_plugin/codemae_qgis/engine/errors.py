@@ -1,0 +1,61 @@
+"""Failures as plain sentences with the next step."""
+
+from __future__ import annotations
+
+
+class EngineError(Exception):
+    """Something that the user can act on.
+
+    Args:
+        message: one sentence that names what is wrong.
+        code: stable identifier.
+        hint: the next step.
+        found: what was there.
+        expected: what would have been right.
+        details: the last lines that the engine printed, for the log.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        code: str = "engine",
+        hint: str | None = None,
+        found: str | None = None,
+        expected: str | None = None,
+        details: str = "",
+    ) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+        self.hint = hint
+        self.found = found
+        self.expected = expected
+        self.details = details
+
+    def __str__(self) -> str:
+        parts = [_sentence(self.message)]
+        if self.found:
+            parts.append(_sentence("Found: " + self.found))
+        if self.expected:
+            parts.append(_sentence("Expected: " + self.expected))
+        if self.hint:
+            parts.append(_sentence(self.hint))
+        return " ".join(parts)
+
+
+class Cancelled(EngineError):
+    """The run was stopped by the user; it left nothing behind."""
+
+    def __init__(self) -> None:
+        super().__init__("Cancelled; nothing was written", code="cancelled")
+
+
+def _sentence(text: str) -> str:
+    """``text`` with a capital and a full stop.
+
+    >>> _sentence("the disk is full")
+    'The disk is full.'
+    """
+    text = text.strip()
+    return text[:1].upper() + text[1:] + ("" if text.endswith((".", "!", "?", ":")) else ".")

@@ -1,0 +1,55 @@
+"""Layers of the engine's GeoPackage into the format that the user chose, with their style."""
+
+from __future__ import annotations
+
+import os
+
+from qgis.core import QgsProcessingContext, QgsVectorFileWriter, QgsVectorLayer
+from qgis.PyQt.QtXml import QDomDocument
+
+from .engine.errors import EngineError
+
+
+def has_layer(path: str, layer: str) -> bool:
+    """Whether a GeoPackage has a layer of features of that name."""
+    return QgsVectorLayer(f"{path}|layername={layer}", layer, "ogr").isValid()
+
+
+def copy_layer(source: str, layer: str, destination: str, context: QgsProcessingContext) -> None:
+    """Write one layer of ``source`` to a new file, with its style as the default one.
+
+    The format follows from the ending of ``destination``. The style goes into the GeoPackage, or into a QML file
+    beside any other format.
+
+    Raises:
+        EngineError: the format is unknown, or the file cannot be written.
+    """
+    original = QgsVectorLayer(f"{source}|layername={layer}", layer, "ogr")
+    ending = os.path.splitext(destination)[1].lstrip(".")
+    options = QgsVectorFileWriter.SaveVectorOptions()
+    options.driverName = QgsVectorFileWriter.driverForExtension(ending)
+    options.layerName = layer
+    options.fileEncoding = "UTF-8"
+    if not options.driverName:
+        raise EngineError(
+            f"QGIS knows no vector format that ends in .{ending}",
+            code="output",
+            hint="choose a name that ends in .gpkg",
+        )
+    error, message, *_ = QgsVectorFileWriter.writeAsVectorFormatV3(
+        original, destination, context.transformContext(), options
+    )
+    if error != QgsVectorFileWriter.WriterError.NoError:
+        raise EngineError(
+            f"the layer {layer} cannot be written as {options.driverName} ({message})",
+            code="output",
+            hint="free some space, or choose a name that ends in .gpkg",
+        )
+    style = QDomDocument()
+    original.exportNamedStyle(style)
+    copied = QgsVectorLayer(destination, layer, "ogr")
+    copied.importNamedStyle(style)
+    if options.driverName == "GPKG":
+        copied.saveStyleToDatabase(layer, "", True, "")
+    else:
+        copied.saveNamedStyle(os.path.splitext(destination)[0] + ".qml")
