@@ -1,0 +1,56 @@
+"""Public datasets by name. The catalogue is text: a dataset's module is loaded when it is asked for."""
+
+from __future__ import annotations
+
+import difflib
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from codemae_geo.errors import InputError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from codemae_datasets.public._base import Card, PublicDataset
+
+#: name to "module:Class", the module below this package
+CATALOGUE: dict[str, str] = {}
+
+
+def dataset_class(name: str) -> type[PublicDataset]:
+    """The class of a dataset.
+
+    Raises:
+        InputError: no such name; says which ones are alike.
+    """
+    if name not in CATALOGUE:
+        close = difflib.get_close_matches(name.lower(), CATALOGUE, n=3, cutoff=0.5)
+        raise InputError(
+            f"There is no dataset {name!r}.",
+            expected=", ".join(close or CATALOGUE),
+            hint="`codemae data list` shows all of them",
+        )
+    module, _, attribute = CATALOGUE[name].partition(":")
+    return getattr(import_module(f"{__name__}.{module}"), attribute)
+
+
+def open_dataset(name: str, root: str | Path = "data", **options: Any) -> PublicDataset:
+    """A dataset by name; ``options`` as its class takes them (split, bands, transforms, modality ...)."""
+    return dataset_class(name)(root, **options)
+
+
+def card(name: str) -> Card:
+    """What a dataset is and where it comes from."""
+    return dataset_class(name).card
+
+
+def table() -> str:
+    """The catalogue as a Markdown table."""
+    rows = ["| name | dataset | sensors | GSD (m) | size | labels | splits | licence |", "|---" * 8 + "|"]
+    for name in CATALOGUE:
+        it = card(name)
+        low, high = it.gsd_m
+        gsd = f"{low:g}" if low == high else f"{low:g} - {high:g}"
+        cells = [f"`{name}`", f"[{it.title}]({it.home})", it.modality, gsd, it.size, it.task]
+        rows.append("| " + " | ".join([*cells, ", ".join(it.splits), it.licence]) + " |")
+    return "\n".join(rows) + "\n"

@@ -1,0 +1,880 @@
+"""What every public dataset shares: its card, its files, its samples, its picture and its check.
+
+A dataset of one file each says two things: what it is (:class:`Card`) and where its files lie (``_index``). The rest
+is here. Samples hold tensors only, as in torchgeo: ``image`` float32 [C, H, W] as stored, ``mask`` int64 [H, W] of
+class numbers with 255 for pixels without a class, ``label`` int64 [] or float32 [K], ``bbox_xyxy`` float32 [N, 4] in
+pixels with ``label`` int64 [N]. Paired optical-SAR datasets add ``image_sar``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tarfile
+import zipfile
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib.resources import files as package_files
+from pathlib import Path, PurePosixPath, PureWindowsPath
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args
+
+import numpy as np
+import numpy.typing as npt
+import rasterio
+import torch
+from PIL import Image
+from torch import Tensor
+from torch.utils.data import default_collate
+
+from codemae_datasets._compat import DatasetNotFoundError
+from codemae_geo.classes import NODATA
+from codemae_geo.errors import CodemaeError, InputError
+
+# torchgeo comes after _compat, which says what to install where it is missing
+from torchgeo.datasets import NonGeoDataset  # isort: skip
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+Sample = dict[str, Tensor]
+Transform = Callable[[Sample], Sample]
+Modality = Literal["both", "optical", "sar"]
+#: (mean, std) per channel, for values in [0, 1]
+Normalisation = tuple[tuple[float, ...], tuple[float, ...]]
+
+#: keys of a sample that lie on its pixel grid
+GRIDS = ("image", "image_sar", "depth", "hha", "dem", "height", "mask", "valid", "masks")
+#: keys of class numbers per pixel
+CLASS_MAPS = ("mask", "prediction")
+RASTERS = (".tif", ".tiff", ".jp2")
+IMAGES = (*RASTERS, ".png", ".jpg", ".jpeg", ".bmp", ".npy")
+
+
+class NotFoundError(InputError, DatasetNotFoundError):
+    """A dataset, or a part of it, is not where it should be; also torchgeo's DatasetNotFoundError."""
+
+
+@dataclass(frozen=True)
+class Archive:
+    """A file to download.
+
+    Args:
+        name: its name, as published.
+        into: folder below the root where it belongs and is unpacked; empty for the root.
+        url: a stable public address; None where there is none.
+        checksum: ``sha256:...`` or ``md5:...`` as published; None where none is.
+    """
+
+    name: str
+    into: str = ""
+    url: str | None = None
+    checksum: str | None = None
+
+
+@dataclass(frozen=True)
+class Card:
+    """What a dataset is and where it comes from.
+
+    Args:
+        name: its name in the catalogue.
+        title: its name in publications.
+        home: page to fetch it from.
+        licence: as its publishers state it.
+        citation: paper, with DOI or arXiv number.
+        size: number and size of its images, in words.
+        modality: sensors, in words.
+        bands: channels of the images, in words.
+        gsd_m: metres per pixel, (finest, coarsest).
+        splits: names of the splits with their number of samples; None where it is not stated or depends on a choice.
+        layout: the folders and files below the root.
+        source: where the layout was learnt.
+        task: what the labels are, in words.
+        classes: class names by number.
+        archives: what to download and where it goes.
+        torchgeo: torchgeo's class whose facts or files are used; None if it has none.
+    """
+
+    name: str
+    title: str
+    home: str
+    licence: str
+    citation: str
+    size: str
+    modality: str
+    bands: str
+    gsd_m: tuple[float, float]
+    splits: Mapping[str, int | None]
+    layout: str
+    source: str
+    task: str = "none"
+    classes: tuple[str, ...] = ()
+    archives: tuple[Archive, ...] = ()
+    torchgeo: str | None = None
+
+
+@dataclass(frozen=True)
+class Item:
+    """The files of one sample.
+
+    Args:
+        name: its name within the dataset.
+        files: by the key of the sample that they fill.
+        label: what stands in a list or a file name rather than in a file of its own.
+    """
+
+    name: str
+    files: Mapping[str, Path]
+    label: Any = None
+
+
+@dataclass
+class SplitReport:
+    """One split as found on disk."""
+
+    #: samples found, and as published (None: not stated)
+    samples: int = 0
+    published: int | None = None
+    #: size of the files of the samples
+    bytes: int = 0
+    #: how many samples have an image of that width x height
+    sizes: Counter[str] = field(default_factory=Counter)
+    #: pixels, boxes or images of each class number
+    labels: Counter[int] = field(default_factory=Counter)
+    #: smallest and largest value of each image key
+    ranges: dict[str, tuple[float, float]] = field(default_factory=dict)
+    #: messages about files that cannot be used
+    problems: list[str] = field(default_factory=list)
+
+
+@dataclass
+class Report:
+    """What :meth:`PublicDataset.verify` found."""
+
+    name: str
+    root: Path
+    splits: dict[str, SplitReport] = field(default_factory=dict)
+    #: by archive: "ok", "differs", "no checksum is known"; archives that are not there are left out
+    checksums: dict[str, str] = field(default_factory=dict)
+    #: splits that are not there, with the reason
+    missing: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def ok(self) -> bool:
+        """Whether everything there can be read and no checksum differs."""
+        sound = all(not split.problems for split in self.splits.values())
+        return bool(self.splits) and sound and "differs" not in self.checksums.values()
+
+
+class PublicDataset(NonGeoDataset):
+    """A public dataset in a folder.
+
+    Args:
+        root: the folder.
+        split: one of the card's splits; None is the first.
+        bands: channels to load, in that order; None loads all.
+        transforms: applied to each sample.
+        download: fetch the archives that have a public address and are missing.
+        checksum: compare the archives that are there with the published checksums.
+
+    Raises:
+        NotFoundError: the files are not there.
+        InputError: no such split or band; an archive is damaged.
+    """
+
+    card: ClassVar[Card]
+    #: channels in the order of the file
+    all_bands: ClassVar[tuple[str, ...]] = ("R", "G", "B")
+    #: the channels that make a picture
+    rgb_bands: ClassVar[tuple[str, ...]] = ("R", "G", "B")
+    #: value in a mask file to class number; empty: the values are the class numbers
+    mask_codes: ClassVar[Mapping[int, int]] = {}
+    #: red, green, blue in a mask file to class number; empty: masks are no pictures
+    mask_colors: ClassVar[Mapping[tuple[int, int, int], int]] = {}
+    #: titles of the images of a sample with several dates
+    times: ClassVar[tuple[str, ...]] = ("before", "after")
+
+    def __init__(
+        self,
+        root: str | Path = "data",
+        split: str | None = None,
+        bands: Sequence[str] | None = None,
+        transforms: Transform | None = None,
+        download: bool = False,
+        checksum: bool = False,
+    ) -> None:
+        self.root = Path(root)
+        self.split = one_of("split", next(iter(self.card.splits)) if split is None else split, self.card.splits, self)
+        self.bands = self._chosen(bands)
+        self.transforms = transforms
+        self.download = download
+        self.checksum = checksum
+        if checksum:
+            for name, state in self._checksums().items():
+                if state == "differs":
+                    raise InputError(
+                        f"The archive {self.root / name} is not the published one.",
+                        found="another checksum",
+                        hint="delete it and fetch it again",
+                    )
+        #: the samples of the split
+        self.items = self._listed()
+
+    # what a dataset defines
+
+    def _index(self) -> list[Item]:
+        """The items of the split, in a fixed order; reads lists and folders, never images.
+
+        Raises:
+            NotFoundError: a list or folder is missing.
+        """
+        raise NotImplementedError
+
+    def _load(self, item: Item) -> Sample:
+        """The sample of an item; here: image, mask and label by the keys of ``item.files``."""
+        sample: Sample = {}
+        if "image" in item.files:
+            sample["image"] = self._channels(item.files["image"], self.all_bands, self.bands)
+        if "mask" in item.files:
+            sample["mask"] = self._mask(item.files["mask"])
+        if item.label is not None:
+            sample["label"] = torch.as_tensor(item.label)
+        return sample
+
+    # the torchgeo surface
+
+    def __len__(self) -> int:
+        """Number of samples."""
+        return len(self.items)
+
+    def __getitem__(self, index: int) -> Sample:
+        """One sample.
+
+        Raises:
+            InputError: a file does not decode, a mask holds an unknown value, or sizes differ; names the file.
+        """
+        item = self.items[index]
+        sample = self._load(item)
+        self._check_sizes(item, sample)
+        return self.transforms(sample) if self.transforms else sample
+
+    def files(self, item: Item) -> list[Path]:
+        """Every file that a sample is read from."""
+        return list(item.files.values())
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Class names by number."""
+        return self.card.classes
+
+    def plot(self, sample: Sample, show_titles: bool = True, suptitle: str | None = None) -> Figure:
+        """A picture of a sample: images (stretched from their 2nd to their 98th percentile), masks and boxes."""
+        from matplotlib import pyplot
+
+        panels = list(self._panels(sample))
+        figure, axes = pyplot.subplots(1, len(panels), figsize=(4 * len(panels), 4.4), squeeze=False)
+        for axis, (title, pixels, options) in zip(axes[0], panels, strict=True):
+            axis.imshow(pixels, **options)
+            axis.axis("off")
+            if show_titles:
+                axis.set_title(title)
+            if "bbox_xyxy" in sample and title not in CLASS_MAPS:
+                self._draw_boxes(axis, sample, show_titles)
+        if show_titles and any(key in sample for key in CLASS_MAPS):
+            self._draw_legend(figure, sample)
+        words = [suptitle] if suptitle else []
+        if show_titles and "label" in sample and "bbox_xyxy" not in sample:
+            words.append(self._label_text(sample["label"]))
+        if words:
+            figure.suptitle("\n".join(words))
+        return figure
+
+    @classmethod
+    def verify(
+        cls,
+        root: str | Path,
+        limit: int | None = None,
+        progress: Callable[[int, int], None] | None = None,
+        **options: Any,
+    ) -> Report:
+        """Read a whole dataset and say what is there: counts, sizes, checksums, label ranges, files that fail.
+
+        Args:
+            root: the folder.
+            limit: read only that many samples per split, spread evenly; all are counted.
+            progress: called with (samples read, samples to read) of the split.
+            options: passed to the class.
+
+        Raises:
+            NotFoundError: no split of it is there.
+        """
+        report = Report(cls.card.name, Path(root))
+        first: NotFoundError | None = None
+        for split in cls.card.splits:
+            try:
+                dataset = cls(root, split=split, **options)
+            except NotFoundError as error:
+                report.missing[split] = error.found or error.message
+                first = first or error
+                continue
+            report.checksums = dataset._checksums()
+            report.splits[split] = dataset._report(limit, progress)
+        if first and not report.splits:
+            raise first
+        return report
+
+    # files
+
+    def _need(self, path: Path) -> Path:
+        """The path, if something is there.
+
+        Raises:
+            NotFoundError: with what to fetch and where it goes.
+        """
+        if path.exists():
+            return path
+        raise self._not_found(f"{path} is not there")
+
+    def _not_found(self, found: str) -> NotFoundError:
+        card = self.card
+        fetch = f"fetch it from {card.home}"
+        if card.archives:
+            fetch += " (" + ", ".join(f"{a.name} into {self.root / a.into}" for a in card.archives) + ")"
+            if all(a.url for a in card.archives) and not self.download:
+                fetch = f"pass download=True, or {fetch}"
+        return NotFoundError(
+            f"{card.title} is not complete in {self.root}.", found=found, expected=card.layout, hint=fetch
+        )
+
+    def _folder(self, folder: Path, suffixes: Sequence[str] = IMAGES) -> list[Path]:
+        """The files of a folder with one of the suffixes, sorted by name.
+
+        Raises:
+            NotFoundError: no such folder.
+        """
+        self._need(folder)
+        return sorted(p for p in folder.iterdir() if p.suffix.lower() in suffixes and not p.name.startswith("."))
+
+    def _lines(self, path: Path) -> list[str]:
+        """The lines of a list that are not empty.
+
+        Raises:
+            NotFoundError: no such list.
+        """
+        return [line.strip() for line in self._need(path).read_text(encoding="utf-8").splitlines() if line.strip()]
+
+    def _listed(self) -> list[Item]:
+        """The index; where files are missing, after unpacking or fetching the archives."""
+        try:
+            items = self._index()
+        except NotFoundError:
+            if not self._unpack():
+                raise
+            items = self._index()
+        if not items:
+            raise self._not_found(f"no sample of the split {self.split}")
+        return items
+
+    def _unpack(self) -> bool:
+        """Unpack the archives, after fetching them where ``download`` allows it; whether anything was done."""
+        done = False
+        for archive in self.card.archives:
+            folder = self.root / archive.into
+            path = folder / archive.name
+            if not path.is_file() and self.download and archive.url:
+                fetch(archive, folder)
+                done = True
+            if path.is_file() and is_archive(path):
+                extract(path, folder)
+                done = True
+        return done
+
+    def _checksums(self) -> dict[str, str]:
+        found = {}
+        for archive in self.card.archives:
+            path = self.root / archive.into / archive.name
+            if path.is_file():
+                found[archive.name] = check(path, archive.checksum)
+        return found
+
+    # pixels
+
+    def _chosen(self, bands: Sequence[str] | None) -> tuple[str, ...]:
+        return some_of("band", bands, self.all_bands, self) if bands is not None else self.all_bands
+
+    def _channels(self, path: Path, stored: Sequence[str], wanted: Sequence[str]) -> Tensor:
+        """Channels of an image file, float32 [C, H, W]. A grey file serves three channels, and the reverse.
+
+        Raises:
+            InputError: the file does not decode or has too few channels.
+        """
+        image = read_image(path)
+        if len(image) == 1 and len(stored) == 3:
+            image = image.expand(3, -1, -1)
+        if len(image) < len(stored):
+            raise InputError(
+                f"The image {path} has too few channels.",
+                found=str(len(image)),
+                expected=f"{len(stored)}: {', '.join(stored)}",
+                hint="fetch it again",
+            )
+        if tuple(wanted) == tuple(stored):
+            return image[: len(stored)].contiguous()
+        return image[[list(stored).index(band) for band in wanted]]
+
+    def _mask(self, path: Path) -> Tensor:
+        """Class numbers of a mask file, int64 [H, W]; 255 where there is none.
+
+        Raises:
+            InputError: the file does not decode, or holds a value that is no class; names both.
+        """
+        if self.mask_colors:
+            red, green, blue = read_image(path).to(torch.int64)[:3].numpy()
+            values = red << 16 | green << 8 | blue
+            codes = {r << 16 | g << 8 | b: number for (r, g, b), number in self.mask_colors.items()}
+        else:
+            values = read_codes(path)
+            codes = dict(self.mask_codes) or {n: n for n in range(len(self.classes))}
+        return torch.from_numpy(to_classes(values, codes, path, colors=bool(self.mask_colors)))
+
+    def _check_sizes(self, item: Item, sample: Sample) -> None:
+        sizes = {key: tuple(sample[key].shape[-2:]) for key in GRIDS if key in sample}
+        if len(set(sizes.values())) > 1:
+            raise InputError(
+                f"The files of {item.name} differ in size: "
+                + ", ".join(str(p) for p in self.files(item) if p.suffix.lower() in IMAGES),
+                found=", ".join(f"{key} {w} x {h}" for key, (h, w) in sizes.items()),
+                expected="the same width and height",
+                hint="fetch them again",
+            )
+
+    # the report
+
+    def _report(self, limit: int | None, progress: Callable[[int, int], None] | None) -> SplitReport:
+        report = SplitReport(samples=len(self), published=self.card.splits[self.split])
+        count = len(self) if limit is None else min(limit, len(self))
+        chosen = {i * len(self) // count for i in range(count)}
+        read = 0
+        for index, item in enumerate(self.items):
+            report.bytes += sum(path.stat().st_size for path in self.files(item) if path.is_file())
+            if index not in chosen:
+                continue
+            try:
+                sample = self[index]
+            except CodemaeError as error:
+                report.problems.append(f"{error.message} ({error.found})" if error.found else error.message)
+            else:
+                self._tally(sample, report)
+            read += 1
+            if progress:
+                progress(read, count)
+        return report
+
+    def _tally(self, sample: Sample, report: SplitReport) -> None:
+        for key in ("image", "image_sar"):
+            if key in sample:
+                image = sample[key]
+                finite = image[torch.isfinite(image)]
+                if len(finite):
+                    low, high = report.ranges.get(key, (float("inf"), float("-inf")))
+                    report.ranges[key] = (min(low, float(finite.min())), max(high, float(finite.max())))
+        if "image" in sample:
+            height, width = sample["image"].shape[-2:]
+            report.sizes[f"{width} x {height}"] += 1
+        for number in _label_numbers(sample):
+            report.labels.update(number)
+
+    # the picture
+
+    def _panels(self, sample: Sample) -> Iterator[tuple[str, npt.NDArray[Any], dict[str, Any]]]:
+        """(title, pixels, options of imshow) of each panel."""
+        valid = sample.get("valid")
+        image = sample.get("image")
+        if image is not None:
+            title = self._image_title()
+            if image.ndim == 4:
+                for time, part in zip(self.times, image, strict=False):
+                    yield time, *self._picture(part, valid)
+            else:
+                yield title, *self._picture(image, valid)
+        for key, title in (
+            ("image_sar", "SAR"),
+            ("hha", "HHA"),
+            ("depth", "depth"),
+            ("dem", "DEM"),
+            ("height", "height"),
+        ):
+            if key in sample:
+                yield title, *_stretched(sample[key] if len(sample[key]) == 3 else sample[key][:1], valid)
+        for key in CLASS_MAPS:
+            if key in sample:
+                yield key, _colored(sample[key]), {}
+
+    def _image_title(self) -> str:
+        return "image"
+
+    def _picture(self, image: Tensor, valid: Tensor | None) -> tuple[npt.NDArray[Any], dict[str, Any]]:
+        names = list(self.bands)
+        if len(names) == len(image) and set(self.rgb_bands) <= set(names):
+            return _stretched(image[[names.index(band) for band in self.rgb_bands]], valid)
+        return _stretched(image if len(image) == 3 else image[:1], valid)
+
+    def _draw_boxes(self, axis: Any, sample: Sample, names: bool) -> None:
+        from matplotlib.patches import Rectangle
+
+        for (left, top, right, bottom), label in zip(
+            sample["bbox_xyxy"].tolist(), sample["label"].tolist(), strict=True
+        ):
+            color = class_color(label)
+            axis.add_patch(Rectangle((left, top), right - left, bottom - top, fill=False, edgecolor=color))
+            if names and label < len(self.classes) > 1:
+                axis.text(left, top, self.classes[label], color=color, fontsize="x-small", va="bottom")
+
+    def _draw_legend(self, figure: Figure, sample: Sample) -> None:
+        from matplotlib.patches import Patch
+
+        there = {int(n) for key in CLASS_MAPS if key in sample for n in sample[key].unique()}
+        handles = [Patch(color=class_color(n), label=name) for n, name in enumerate(self.classes) if n in there]
+        if handles:
+            figure.legend(handles=handles, loc="lower center", ncols=min(len(handles), 4), fontsize="small")
+
+    def _label_text(self, label: Tensor) -> str:
+        numbers = label.nonzero().flatten().tolist() if label.ndim else [int(label)]
+        return ", ".join(self.classes[n] if n < len(self.classes) else str(n) for n in numbers)
+
+
+class PairedDataset(PublicDataset):
+    """A public dataset of optical images with a SAR image of the same grid.
+
+    Args:
+        modality: ``both`` gives ``image`` (optical) and ``image_sar``; ``optical`` or ``sar`` gives that one, as
+            ``image``.
+        bands: channels to load, of either sensor; a sensor of which none is named gives all.
+
+    Other arguments and errors: :class:`PublicDataset`.
+    """
+
+    #: channels of the SAR image in the order of the file
+    sar_bands: ClassVar[tuple[str, ...]] = ("SAR",)
+    #: folder of this dataset in OSPretrain-1M, which names its published statistics
+    ospretrain: ClassVar[str | None] = None
+    #: name of this dataset in the published linear probes
+    probe: ClassVar[str | None] = None
+
+    def __init__(
+        self,
+        root: str | Path = "data",
+        split: str | None = None,
+        bands: Sequence[str] | None = None,
+        transforms: Transform | None = None,
+        download: bool = False,
+        checksum: bool = False,
+        modality: Modality = "both",
+    ) -> None:
+        one_of("modality", modality, get_args(Modality), self)
+        self.modality: Modality = modality
+        super().__init__(root, split, bands, transforms, download, checksum)
+
+    @property
+    def bands_sar(self) -> tuple[str, ...]:
+        """The SAR channels that are loaded."""
+        return self._bands_sar
+
+    def _chosen(self, bands: Sequence[str] | None) -> tuple[str, ...]:
+        wanted = some_of("band", bands or (), (*self.all_bands, *self.sar_bands), self)
+        self._bands_sar = tuple(b for b in wanted if b in self.sar_bands) or self.sar_bands
+        optical = tuple(b for b in wanted if b in self.all_bands) or self.all_bands
+        return self._bands_sar if self.modality == "sar" else optical
+
+    def _load(self, item: Item) -> Sample:
+        sample: Sample = {}
+        if self.modality != "sar":
+            sample["image"] = self._optical(item)
+        if self.modality != "optical":
+            sample["image" if self.modality == "sar" else "image_sar"] = self._sar(item)
+        if "mask" in item.files:
+            sample["mask"] = self._mask(item.files["mask"])
+        if item.label is not None:
+            sample["label"] = torch.as_tensor(item.label)
+        return sample
+
+    def _optical(self, item: Item) -> Tensor:
+        return self._channels(item.files["image"], self.all_bands, self.bands)
+
+    def _sar(self, item: Item) -> Tensor:
+        return self._channels(item.files["image_sar"], self.sar_bands, self.bands_sar)
+
+    def _image_title(self) -> str:
+        return "SAR" if self.modality == "sar" else "optical"
+
+    def _picture(self, image: Tensor, valid: Tensor | None) -> tuple[npt.NDArray[Any], dict[str, Any]]:
+        if self.modality == "sar":
+            return _stretched(image[:1], valid)
+        return super()._picture(image, valid)
+
+    @classmethod
+    def statistics(cls, of: Literal["pretraining", "probe"] = "pretraining") -> dict[str, Normalisation]:
+        """Published (mean, std) of ``image`` and ``image_sar``, for images of 8 bits divided by 255.
+
+        Source: scenarri/CoDeMAE, the statistics of OSPretrain-1M (``pretraining``) and of the linear probes
+        (``probe``; its optical images may have more bands than three, its SAR images are VV, VH and their mean).
+
+        Raises:
+            InputError: none are published for this dataset.
+        """
+        name = cls.ospretrain if of == "pretraining" else cls.probe
+        if name is None:
+            raise InputError(
+                f"There are no published {of} statistics of {cls.card.title}.",
+                hint="measure them with `codemae data stats`",
+            )
+        if of == "pretraining":
+            text = (package_files("codemae_datasets") / "ospretrain_stats.json").read_text(encoding="utf-8")
+        else:
+            text = (package_files("codemae_datasets.public") / "probe_stats.json").read_text(encoding="utf-8")
+        found = json.loads(text)["datasets"][name]
+        return {
+            key: (tuple(found[modality]["mean"]), tuple(found[modality]["std"]))
+            for key, modality in (("image", "rgb"), ("image_sar", "sar"))
+        }
+
+
+def collate(samples: Sequence[Sample]) -> dict[str, Any]:
+    """A batch: tensors stacked, except boxes and what belongs to them, which stay lists.
+
+    Pass it to a DataLoader as ``collate_fn`` for datasets with ``bbox_xyxy``.
+    """
+    ragged = {"bbox_xyxy", "label", "masks"} if "bbox_xyxy" in samples[0] else set()
+    return {
+        key: [sample[key] for sample in samples] if key in ragged else default_collate([s[key] for s in samples])
+        for key in samples[0]
+    }
+
+
+# names
+
+
+def one_of(kind: str, value: str, valid: Iterable[str], dataset: PublicDataset) -> str:
+    """The value, if it is a valid one.
+
+    Raises:
+        InputError: lists the valid ones.
+    """
+    names = list(valid)
+    if value not in names:
+        raise InputError(f"{dataset.card.title} has no {kind} {value!r}.", found=str(value), expected=", ".join(names))
+    return value
+
+
+def some_of(kind: str, values: Sequence[str], valid: Iterable[str], dataset: PublicDataset) -> tuple[str, ...]:
+    """The values, if all are valid; see :func:`one_of`."""
+    if isinstance(values, str):
+        values = (values,)
+    names = list(valid)
+    return tuple(one_of(kind, value, names, dataset) for value in values)
+
+
+# pixels of files
+
+
+def read_image(path: Path) -> Tensor:
+    """An image file as float32 [C, H, W], values as stored; palettes become red, green, blue.
+
+    Raises:
+        InputError: the file is missing or does not decode; names it.
+    """
+    return torch.from_numpy(_pixels(path, palette="rgb").astype(np.float32))
+
+
+def read_codes(path: Path) -> npt.NDArray[np.int64]:
+    """The first channel of a mask file as int64 [H, W]; palettes stay numbers.
+
+    Raises:
+        InputError: the file is missing or does not decode; names it.
+    """
+    return _pixels(path, palette="index")[0].astype(np.int64)
+
+
+def _pixels(path: Path, palette: Literal["rgb", "index"]) -> npt.NDArray[Any]:
+    """[C, H, W] in the type of the file."""
+    try:
+        if path.suffix.lower() in RASTERS:
+            with rasterio.open(path) as file:
+                return file.read()
+        if path.suffix.lower() == ".npy":
+            array = np.load(path, allow_pickle=False)
+        else:
+            with Image.open(path) as image:
+                to_rgb = image.mode in ("RGBA", "CMYK", "YCbCr") or (image.mode == "P" and palette == "rgb")
+                array = np.asarray(image.convert("RGB" if to_rgb else "L" if image.mode == "1" else None))
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError, rasterio.errors.RasterioError) as error:
+        raise InputError(
+            f"The image {path} does not decode.",
+            found="no such file" if not path.exists() else str(error) or type(error).__name__,
+            hint="fetch it again",
+        ) from error
+    return array[None] if array.ndim == 2 else np.ascontiguousarray(array.transpose(2, 0, 1))
+
+
+def to_classes(
+    values: npt.NDArray[np.int64], codes: Mapping[int, int], path: Path, colors: bool = False
+) -> npt.NDArray[np.int64]:
+    """Values of a mask file to class numbers; 255 stays 255 unless it is a code.
+
+    Args:
+        values: int64 [H, W].
+        codes: value to class number.
+        path: the file, for the message.
+        colors: values are 0xRRGGBB.
+
+    Raises:
+        InputError: a value is none of the codes; names the file and the value.
+    """
+    table = {NODATA: NODATA, **codes} if not colors else dict(codes)
+    known = np.array(sorted(table), dtype=np.int64)
+    numbers = np.array([table[int(code)] for code in known], dtype=np.int64)
+    place = np.searchsorted(known, values).clip(max=len(known) - 1)
+    wrong = known[place] != values
+    if wrong.any():
+        odd = np.unique(values[wrong])[:5]
+        shown = [f"#{v:06x}" if colors else str(v) for v in odd.tolist()]
+        wanted = [f"#{v:06x}" if colors else str(v) for v in codes]
+        raise InputError(
+            f"The mask {path} holds a value that is no class.",
+            found=", ".join(shown),
+            expected=", ".join(wanted),
+            hint="fetch it again, or check that it belongs to this dataset",
+        )
+    return numbers[place]
+
+
+def _label_numbers(sample: Sample) -> Iterator[dict[int, int]]:
+    """How often each class number occurs."""
+    if "mask" in sample:
+        values, counts = sample["mask"].unique(return_counts=True)
+        yield dict(zip(values.tolist(), counts.tolist(), strict=True))
+    if "label" in sample:
+        label = sample["label"]
+        if "bbox_xyxy" not in sample and label.ndim == 1:
+            label = label.nonzero().flatten()
+        yield dict(Counter(int(n) for n in label.flatten().tolist()))
+
+
+# drawing
+
+
+def class_color(number: int) -> tuple[float, float, float]:
+    """Red, green, blue in [0, 1] of a class, from matplotlib's tab20, its strong colours first."""
+    from matplotlib import colormaps
+
+    number %= 20
+    red, green, blue, _ = colormaps["tab20"](number * 2 if number < 10 else number * 2 - 19)
+    return red, green, blue
+
+
+def _colored(mask: Tensor) -> npt.NDArray[Any]:
+    numbers = mask.numpy()
+    picture = np.ones((*numbers.shape, 3), dtype=np.float32)
+    for number in np.unique(numbers[numbers != NODATA]):
+        picture[numbers == number] = class_color(int(number))
+    return picture
+
+
+def _stretched(image: Tensor, valid: Tensor | None) -> tuple[npt.NDArray[Any], dict[str, Any]]:
+    """[H, W, 3] or [H, W] in [0, 1], with the options of imshow."""
+    pixels = image.numpy().astype(np.float64)
+    used = np.isfinite(pixels)
+    if valid is not None:
+        used &= valid.numpy()
+    low, high = np.percentile(pixels[used], (2, 98)) if used.any() else (0.0, 1.0)
+    scaled = np.where(used, ((pixels - low) / max(high - low, 1e-9)).clip(0, 1), 1.0)
+    if len(scaled) == 1:
+        return scaled[0], {"cmap": "gray", "vmin": 0, "vmax": 1}
+    return scaled.transpose(1, 2, 0), {}
+
+
+# archives
+
+
+def is_archive(path: Path) -> bool:
+    """Whether :func:`extract` knows the kind of file by its name."""
+    return path.name.lower().endswith((".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz"))
+
+
+def extract(archive: Path, folder: Path) -> None:
+    """Unpack a zip or tar file. Nothing is written if any member would land outside the folder.
+
+    Raises:
+        InputError: a member has an absolute path or ``..`` in it, or is a link or device; or the file is damaged.
+    """
+    try:
+        if archive.name.lower().endswith(".zip"):
+            with zipfile.ZipFile(archive) as bundle:
+                _refuse_outside(archive, bundle.namelist())
+                bundle.extractall(folder)  # noqa: S202 - the names are checked above
+        else:
+            with tarfile.open(archive) as bundle_tar:
+                members = bundle_tar.getmembers()
+                _refuse_outside(archive, (m.name for m in members))
+                odd = [m.name for m in members if not (m.isfile() or m.isdir())]
+                if odd:
+                    raise InputError(f"The archive {archive} holds a link or a device.", found=odd[0])
+                bundle_tar.extractall(folder, members=members, filter="data")
+    except (zipfile.BadZipFile, tarfile.TarError, EOFError) as error:
+        raise InputError(
+            f"The archive {archive} is damaged.", found=str(error), hint="delete it and fetch it again"
+        ) from error
+
+
+def _refuse_outside(archive: Path, names: Iterable[str]) -> None:
+    for name in names:
+        posix, windows = PurePosixPath(name), PureWindowsPath(name)
+        if posix.is_absolute() or windows.is_absolute() or windows.drive or ".." in (*posix.parts, *windows.parts):
+            raise InputError(
+                f"The archive {archive} would write outside its folder.",
+                found=name,
+                expected="relative paths without ..",
+                hint="do not use it; fetch it from its publisher",
+            )
+
+
+def fetch(archive: Archive, folder: Path) -> None:
+    """Download an archive and compare its checksum.
+
+    Raises:
+        InputError: the address does not answer, or the file is not the published one.
+    """
+    assert archive.url is not None
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / archive.name
+    partial = path.with_name(path.name + ".part")
+    try:
+        torch.hub.download_url_to_file(archive.url, str(partial), progress=False)
+        if check(partial, archive.checksum) == "differs":
+            raise InputError(
+                f"{archive.url} is not the published file.", found="another checksum", hint="try again later"
+            )
+        partial.replace(path)
+    except (OSError, RuntimeError) as error:
+        raise InputError(
+            f"{archive.name} cannot be fetched.", found=str(error), hint=f"fetch {archive.url} by hand into {folder}"
+        ) from error
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def check(path: Path, checksum: str | None) -> str:
+    """``ok``, ``differs`` or ``no checksum is known``.
+
+    Args:
+        path: a file.
+        checksum: ``sha256:...`` or ``md5:...``.
+    """
+    if checksum is None:
+        return "no checksum is known"
+    kind, _, wanted = checksum.partition(":")
+    digest = hashlib.new(kind, usedforsecurity=False)
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return "ok" if digest.hexdigest() == wanted else "differs"
