@@ -4,13 +4,16 @@
 
 The straightforward step writes attention out, calls the teacher by itself, decodes and predicts every patch, computes
 the losses of paired batches for unpaired ones too and multiplies them by 0, and takes AdamW as it comes. On a GPU it
-runs in float16 autocast, ours in bfloat16. Steps of both forms alternate, so that a busy machine slows both. Prints one
-JSON object: pairs/s, ratio, the largest difference of the losses, shares of our step, peak memory.
+runs in float16 autocast, ours in bfloat16. On a CPU both train in float32; ours runs the frozen teacher in bfloat16
+where the processor multiplies it natively (``train.teacher_precision``), and once more with the teacher in float32.
+Steps of all forms alternate, so that a busy machine slows all. Prints one JSON object: pairs/s, ratios, the largest
+difference of the losses, shares of our step, peak memory.
 """
 
 from __future__ import annotations
 
 import argparse
+import copy
 import json
 import resource
 import statistics
@@ -28,6 +31,7 @@ from torch import Tensor
 
 from codemae_geo.losses import cross_targets, distillation_loss, info_nce, masked_mse, normalise_patches, patchify
 from codemae_geo.models.codemae import CoDeMAE, Losses, random_masking
+from codemae_geo.models.precision import has_bf16
 from codemae_geo.models.teacher import Teacher, dinov3
 
 #: pairs of OSPretrain-1M, and of unpaired images: the share of batches of each kind
@@ -111,7 +115,8 @@ def main() -> None:
     config = load_recipe("base", [f"model.encoder={args.encoder}"]).model.build_args(1024)
     model = CoDeMAE(**config).to(device)
     teacher = Teacher(dinov3(depth=args.teacher_depth)).to(device)
-    attention = [m for m in teacher.modules() if hasattr(m, "fused_attn")]
+    quick = copy.deepcopy(teacher).to_bf16() if has_bf16(device) else teacher
+    attention = [m for module in (teacher, quick) for m in module.modules() if hasattr(m, "fused_attn")]
     step_model: Any = torch.compile(model) if args.compile else model
     ours = torch.optim.AdamW(model.parameters(), lr=0.0, fused=True)
     theirs = torch.optim.AdamW(model.parameters(), lr=0.0)
@@ -137,7 +142,7 @@ def main() -> None:
         for module in attention:
             module.fused_attn = on  # type: ignore[assignment]
 
-    def our_step(paired: bool) -> float:
+    def our_step(paired: bool, teacher: Teacher = quick) -> float:
         fuse(True)
         with cast(torch.bfloat16):
             losses: Losses = step_model(views.rgb, views.sar, paired, teacher(views.rgb_01), noise)
@@ -158,30 +163,38 @@ def main() -> None:
         theirs.zero_grad()
         return float(total.detach())
 
-    seconds: dict[str, list[float]] = {f"{who} {kind}": [] for who in ("ours", "published") for kind in (True, False)}
-    difference, peaks = 0.0, {}
+    forms: dict[str, Callable[[bool], float]] = {
+        "ours": our_step,
+        "ours, teacher in float32": lambda paired: our_step(paired, teacher),
+        "published": published_step,
+    }
+    seconds: dict[str, dict[bool, list[float]]] = {who: {True: [], False: []} for who in forms}
+    difference, peaks = dict.fromkeys(forms, 0.0), {}
     views = load()
     for repeat in range(args.repeats + 1):
         for paired in (True, False):
             values = {}
-            for who, step in (("ours", our_step), ("published", published_step)):
+            for who, step in forms.items():
                 if device.type == "cuda":
                     torch.cuda.reset_peak_memory_stats()
                 took, values[who] = timed(lambda step=step, paired=paired: step(paired), device)
                 if repeat:  # the first round warms up
-                    seconds[f"{who} {paired}"].append(took)
+                    seconds[who][paired].append(took)
                 if device.type == "cuda":
                     peaks[who] = torch.cuda.max_memory_allocated() / 2**20
-            difference = max(difference, abs(values["ours"] / values["published"] - 1))
+            for who, value in values.items():
+                difference[who] = max(difference[who], abs(value / values["published"] - 1))
     fuse(True)
-    parts = shares(model, teacher, views, noise, lambda: cast(torch.bfloat16))
+    parts = shares(model, quick, views, noise, lambda: cast(torch.bfloat16))
     parts["data"], _ = timed(load, device)
-    median = {key: statistics.median(values) for key, values in seconds.items()}
-    mixed = {
-        who: (median[f"{who} True"] * PAIRED + median[f"{who} False"] * UNPAIRED) / (PAIRED + UNPAIRED)
-        for who in ("ours", "published")
+    kinds = {"paired": (1, 0), "unpaired": (0, 1), "mixed": (PAIRED, UNPAIRED)}
+    median = {
+        who: {
+            kind: (a * statistics.median(took[True]) + b * statistics.median(took[False])) / (a + b)
+            for kind, (a, b) in kinds.items()
+        }
+        for who, took in seconds.items()
     }
-    whole = median["ours True"]
     print(
         json.dumps(
             {
@@ -191,14 +204,19 @@ def main() -> None:
                 "threads": args.threads,
                 "compile": args.compile,
                 "teacher_depth": args.teacher_depth,
-                "pairs_per_s": {key: round(args.batch / value, 3) for key, value in median.items()},
-                "pairs_per_s_mixed": {key: round(args.batch / value, 3) for key, value in mixed.items()},
-                "ratio_paired": round(median["published True"] / median["ours True"], 3),
-                "ratio_unpaired": round(median["published False"] / median["ours False"], 3),
-                "ratio_mixed": round(mixed["published"] / mixed["ours"], 3),
+                "teacher": "bfloat16" if quick.bf16 else "as the model",
+                "pairs_per_s": {
+                    who: {kind: round(args.batch / value, 3) for kind, value in took.items()}
+                    for who, took in median.items()
+                },
+                "ratio": {
+                    who: {kind: round(median["published"][kind] / value, 3) for kind, value in took.items()}
+                    for who, took in median.items()
+                    if who != "published"
+                },
                 "loss_difference": difference,
                 "seconds": {key: round(value, 3) for key, value in parts.items()},
-                "share": {key: round(value / whole, 3) for key, value in parts.items()},
+                "share": {key: round(value / median["ours"]["paired"], 3) for key, value in parts.items()},
                 "peak_rss_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
                 "peak_gpu_mib": peaks,
             }

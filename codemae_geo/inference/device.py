@@ -8,6 +8,7 @@ from typing import Literal, get_args
 import torch
 
 from codemae_geo.errors import InputError
+from codemae_geo.models.precision import cpu_has_bf16
 
 Device = Literal["auto", "cuda", "mps", "cpu"]
 Precision = Literal["auto", "float32", "bfloat16", "float16"]
@@ -37,18 +38,6 @@ class Runtime:
     def describe(self) -> str:
         """One line such as ``cpu, bfloat16 (AVX-512 BF16)``."""
         return f"{self.device}, {str(self.precision).removeprefix('torch.')} ({self.reason})"
-
-
-def cpu_has_bf16() -> tuple[bool, str]:
-    """Whether the CPU multiplies bfloat16 matrices natively, and by which instructions.
-
-    Only then is bf16 faster than float32; elsewhere it is emulated and slower.
-    """
-    if getattr(torch.cpu, "_is_amx_tile_supported", lambda: False)():
-        return True, "AMX"
-    if getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)():
-        return True, "AVX-512 BF16"
-    return False, "no native bfloat16"
 
 
 def choose_runtime(device: str = "auto", precision: str = "auto") -> Runtime:

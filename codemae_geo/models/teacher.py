@@ -9,6 +9,7 @@ that you have, and are never part of what this project ships or exports.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +46,18 @@ class Teacher(nn.Module):
         self.network = network.eval().requires_grad_(False)
         self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(std).view(1, 3, 1, 1), persistent=False)
+        self.bf16 = False
+
+    def to_bf16(self) -> Teacher:
+        """Multiply in bfloat16 from now on, whatever the precision around the call; targets stay float32.
+
+        The network is frozen, so its linear weights are converted once instead of in every pass.
+        """
+        for module in self.network.modules():
+            if isinstance(module, nn.Linear):
+                module.to(torch.bfloat16)
+        self.bf16 = True
+        return self
 
     @property
     def dim(self) -> int:
@@ -75,7 +88,8 @@ class Teacher(nn.Module):
         Returns:
             [B, L or K, D], float32.
         """
-        tokens = self.targets(self.network.forward_features(self.scale(image_01)))  # type: ignore[operator]
+        with torch.autocast(image_01.device.type, torch.bfloat16) if self.bf16 else nullcontext():
+            tokens = self.targets(self.network.forward_features(self.scale(image_01)))  # type: ignore[operator]
         return tokens if keep is None else select_patches(tokens, keep)
 
 

@@ -284,6 +284,16 @@ def test_teacher_numbers(reference: Path, tmp_path: Path) -> None:
     assert_close(load_teacher(tmp_path / "timm.safetensors")(data["image_01"]), data["patch_targets"])
 
 
+def test_a_teacher_in_bfloat16_gives_nearly_the_same_targets() -> None:
+    image = torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    teacher = small_teacher()
+    exact = teacher(image)
+    rough = teacher.to_bf16()(image)
+    assert rough.dtype == torch.float32 and teacher.network.blocks[0].mlp.fc1.weight.dtype == torch.bfloat16  # type: ignore[union-attr,index]
+    assert not torch.equal(rough, exact)
+    assert (rough - exact).abs().mean() < 0.02  # targets have a mean of 0 and a variance of 1
+
+
 def test_teacher_keys(reference: Path) -> None:
     listed = json.loads((reference / "keys_dinov3_teacher_vitl16.json").read_text())
     with torch.device("meta"):

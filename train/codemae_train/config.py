@@ -96,6 +96,8 @@ class TrainConfig(_Part):
     #: largest gradient norm; 0 does not clip, as published
     clip: float = Field(default=0.0, ge=0)
     precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "bf16-mixed"
+    #: of the frozen teacher: "same" as ``precision``; "bf16"; "auto" is bf16 where the device multiplies it natively
+    teacher_precision: Literal["auto", "same", "bf16"] = "auto"
     compile: bool = False
     accelerator: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     #: processes per node, and nodes; torchrun and Slurm set the rest

@@ -30,6 +30,7 @@ from torch.utils.data import DataLoader
 from codemae_geo import __version__
 from codemae_geo.errors import CodemaeError, InputError, OutputError
 from codemae_geo.models.codemae import CoDeMAE, Losses, imagenet_state
+from codemae_geo.models.precision import has_bf16
 from codemae_geo.models.teacher import LICENCE, Teacher, load_teacher, small_teacher
 from codemae_geo.progress import Reporter
 from codemae_geo.weights.package import ArchitectureSpec, DataSource, InputSpec, Metric, ModelContract, save_package
@@ -180,6 +181,10 @@ def prepare(
     model, wrapped = fabric.setup(module, optimizer)
     if teacher is not None:
         teacher = teacher.to(fabric.device)
+        if train.teacher_precision == "bf16" or (
+            train.teacher_precision == "auto" and train.precision == "32-true" and has_bf16(fabric.device)
+        ):
+            teacher.to_bf16()
     validation = validation_batches(recipe, source, held_out, sampler)
     return Run(
         recipe,
@@ -607,7 +612,13 @@ def describe(run: Run) -> dict[str, Any]:
         "device": str(device) if device.type != "cuda" else torch.cuda.get_device_name(device),
         "processes": run.fabric.world_size,
         "parameters": parameters,
-        "teacher": None if run.teacher is None else {"name": run.recipe.model.teacher, "licence": LICENCE},
+        "teacher": None
+        if run.teacher is None
+        else {
+            "name": run.recipe.model.teacher,
+            "licence": LICENCE,
+            "precision": "bf16" if run.teacher.bf16 else train.precision,
+        },
         "datasets": list(run.source.names),
         "pairs": run.steps_per_epoch * train.batch,
         "steps": run.total_steps,
