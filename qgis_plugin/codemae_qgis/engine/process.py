@@ -14,7 +14,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import TracebackType
-from typing import IO
+from typing import IO, Any
 
 from .errors import Cancelled, EngineError
 
@@ -59,12 +59,25 @@ class Child:
     that watches it ends too. Leaving the block stops the child if it still runs.
     """
 
-    def __init__(self, command: Sequence[str], env: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        command: Sequence[str],
+        env: Mapping[str, str] | None = None,
+        grace: float = GRACE,
+        merge: bool = False,
+    ) -> None:
         """Start the command.
+
+        Args:
+            command: program and arguments.
+            env: its environment; :func:`clean_environment` without one.
+            grace: seconds to clean up when stopped; 0 for programs that do not watch stdin.
+            merge: also yield stderr as lines.
 
         Raises:
             EngineError: it cannot be started.
         """
+        self._grace = grace
         windows = sys.platform == "win32"
         flags = subprocess.CREATE_NO_WINDOW | subprocess.CREATE_NEW_PROCESS_GROUP if windows else 0
         try:
@@ -72,7 +85,7 @@ class Child:
                 list(command),
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
+                stderr=subprocess.STDOUT if merge else subprocess.PIPE,
                 env=dict(clean_environment() if env is None else env),
                 cwd=tempfile.gettempdir(),
                 start_new_session=not windows,
@@ -88,12 +101,9 @@ class Child:
             ) from error
         self._lines: queue.Queue[str | None] = queue.Queue()
         self._tail: deque[str] = deque(maxlen=TAIL)
-        self._readers = [
-            threading.Thread(target=self._read_stdout, args=(self._process.stdout,), daemon=True),
-            threading.Thread(target=self._read_stderr, args=(self._process.stderr,), daemon=True),
-        ]
-        for reader in self._readers:
-            reader.start()
+        self._readers = [self._start(self._read_stdout, self._process.stdout)]
+        if not merge:
+            self._readers.append(self._start(self._read_stderr, self._process.stderr))
 
     @property
     def pid(self) -> int:
@@ -141,7 +151,7 @@ class Child:
         except subprocess.TimeoutExpired:
             self.stop()
             code = self._process.returncode
-        self._readers[1].join(GRACE)
+        self._readers[-1].join(GRACE)
         return code
 
     def stop(self) -> None:
@@ -150,7 +160,7 @@ class Child:
             self._process.stdin.close()  # type: ignore[union-attr]
         if self._process.poll() is None:
             try:
-                self._process.wait(GRACE)
+                self._process.wait(self._grace)
             except subprocess.TimeoutExpired:
                 self._kill()
                 self._process.wait()
@@ -172,9 +182,16 @@ class Child:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(self.pid, signal.SIGKILL)
 
+    def _start(self, read: Callable[[Any], None], pipe: IO[str] | None) -> threading.Thread:
+        reader = threading.Thread(target=read, args=(pipe,), daemon=True)
+        reader.start()
+        return reader
+
     def _read_stdout(self, pipe: IO[str]) -> None:
         for line in pipe:
             self._lines.put(line.rstrip("\r\n"))
+            if self._process.stderr is None:  # merged
+                self._tail.append(line.rstrip("\r\n"))
         self._lines.put(None)
 
     def _read_stderr(self, pipe: IO[str]) -> None:

@@ -106,11 +106,11 @@ def find(setting: str = "") -> Runtime:
             return _chosen(value.strip(), origin)
     python = venv_python(managed_folder())
     if python.is_file():
-        return _with_python(python, "managed")
+        return with_python(python, "managed")
     script = shutil.which("codemae")
     if script:
         python = venv_python(Path(os.path.realpath(script)).parent.parent)
-        return _with_python(python, "path") if python.is_file() else Runtime((script,), "path")
+        return with_python(python, "path") if python.is_file() else Runtime((script,), "path")
     raise EngineError(
         "there is no codemae-geo runtime yet",
         code="runtime-missing",
@@ -131,10 +131,11 @@ def _chosen(value: str, origin: str) -> Runtime:
         )
     if path.stem.lower() == "codemae":
         return Runtime((str(path),), origin)
-    return _with_python(path, origin)
+    return with_python(path, origin)
 
 
-def _with_python(python: Path, origin: str) -> Runtime:
+def with_python(python: Path, origin: str) -> Runtime:
+    """The toolkit in the environment of an interpreter."""
     # -I: neither PYTHON* variables nor the current folder reach the toolkit
     return Runtime((str(python), "-I", "-m", "codemae_cli"), origin)
 
