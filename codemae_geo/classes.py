@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
 
 #: value of every class raster where nothing was analysed
 NODATA = 255
@@ -58,6 +59,24 @@ class ClassTable(tuple[ClassInfo, ...]):
     def foreground(self) -> Iterator[ClassInfo]:
         """The classes that get polygons and colour."""
         return (c for c in self if not c.background)
+
+    def as_list(self) -> list[dict[str, Any]]:
+        """The table as JSON takes it."""
+        return [asdict(c) for c in self]
+
+    @classmethod
+    def from_list(cls, entries: Sequence[Mapping[str, Any]]) -> ClassTable:
+        """The inverse of :meth:`as_list`; a colour may be missing.
+
+        Raises:
+            ValueError: an entry is no class, or the values have gaps.
+            TypeError, KeyError: an entry lacks a field or has another.
+        """
+        return cls([ClassInfo(**{"color": STANDARD_COLORS[e["value"] % len(STANDARD_COLORS)], **e}) for e in entries])
+
+
+#: colours of classes that come without: Okabe and Ito's palette, which the common colour-vision deficiencies keep apart
+STANDARD_COLORS = ("#999999", "#e69f00", "#56b4e9", "#009e73", "#f0e442", "#0072b2", "#d55e00", "#cc79a7")
 
 
 #: Building damage in BRIGHT's levels. Blue-yellow-vermilion of Okabe and Ito's palette: distinct under the common

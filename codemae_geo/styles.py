@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import xml.etree.ElementTree as ET
 from collections.abc import Sequence
+from typing import Any
 
 from codemae_geo.classes import ClassInfo, ClassTable
 
@@ -22,8 +23,16 @@ GREY = "#808080"
 CONFIDENCE_RAMP = ((0.0, "#440154"), (0.25, "#3b528b"), (0.5, "#21918c"), (0.75, "#5ec962"), (1.0, "#fde725"))
 
 _QGIS_VERSION = "3.22.0"
-#: usage codes of a GDAL raster attribute table (GDALRATFieldUsage): min-max value, name, red, green, blue, alpha
-_RAT_FIELDS = (("Value", 0, 5), ("Class", 2, 2), ("Red", 0, 6), ("Green", 0, 7), ("Blue", 0, 8), ("Alpha", 0, 9))
+#: usage codes of a GDAL raster attribute table (GDALRATFieldUsage): name, minimum, single value, colours
+_NAME, _MINIMUM, _VALUE, _RED, _GREEN, _BLUE, _ALPHA = 2, 3, 5, 6, 7, 8, 9
+_RAT_FIELDS = (
+    ("Value", 0, _VALUE),
+    ("Class", 2, _NAME),
+    ("Red", 0, _RED),
+    ("Green", 0, _GREEN),
+    ("Blue", 0, _BLUE),
+    ("Alpha", 0, _ALPHA),
+)
 _RAT_TYPES = {0: "Integer", 2: "String"}
 
 
@@ -55,6 +64,39 @@ def aux_xml(classes: ClassTable) -> str:
         for value in (info.value, info.name, *rgba(info)):
             ET.SubElement(row, "F").text = str(value)
     return _text(root)
+
+
+def read_aux_xml(text: str) -> list[dict[str, Any]]:
+    """The classes that a ``.aux.xml`` names, of ours or of any program: ``value``, ``name``, ``color`` if it has one.
+
+    The attribute table of band 1 counts first, then its category names; a class with alpha 0 is ``background``. An
+    empty list when there are neither.
+
+    Raises:
+        xml.etree.ElementTree.ParseError: not XML.
+        ValueError: a value or colour that is no number.
+    """
+    # a local side-car, and expat itself refuses entities that grow without bound
+    root = ET.fromstring(text)  # noqa: S314
+    band = root.find("PAMRasterBand[@band='1']")
+    if band is None:
+        return []
+    table = band.find("GDALRasterAttributeTable")
+    usages = [] if table is None else [int(f.findtext("Usage", "0")) for f in table.findall("FieldDefn")]
+    if table is not None and _NAME in usages and (_VALUE in usages or _MINIMUM in usages):
+        at = {usage: usages.index(usage) for usage in usages}
+        found = []
+        for row in table.findall("Row"):
+            cells = [cell.text or "" for cell in row.findall("F")]
+            value = int(float(cells[at[_VALUE if _VALUE in at else _MINIMUM]]))
+            entry: dict[str, Any] = {"value": value, "name": cells[at[_NAME]]}
+            if all(usage in at for usage in (_RED, _GREEN, _BLUE)):
+                entry["color"] = "#" + "".join(f"{int(cells[at[u]]):02x}" for u in (_RED, _GREEN, _BLUE))
+            if _ALPHA in at:
+                entry["background"] = int(cells[at[_ALPHA]]) == 0
+            found.append(entry)
+        return sorted(found, key=lambda e: int(e["value"]))
+    return [{"value": i, "name": e.text or ""} for i, e in enumerate(band.findall("CategoryNames/Category"))]
 
 
 def raster_qml(classes: ClassTable) -> str:

@@ -34,6 +34,7 @@ def loaded_by(code: str) -> set[str]:
         ("codemae_geo.raster.scene", ("torch", "timm", "geopandas", "codemae_cli")),
         ("codemae_geo.raster.write", ("torch", "timm", "geopandas", "codemae_cli")),
         ("codemae_geo.vector.buildings", ("torch", "timm", "codemae_cli")),
+        ("codemae_geo.vector.aggregate", ("torch", "timm", "codemae_cli")),
         ("codemae_geo.models", ("rasterio", "geopandas", "timm", "codemae_cli")),
         ("codemae_geo.weights", ("rasterio", "geopandas", "timm", "codemae_cli")),
         ("codemae_geo.inference.damage", ("timm", "torchgeo", "kornia", "lightning", "codemae_cli", "codemae_train")),

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from codemae_cli.commands import damage, demo, doctor, engine, info, models, predict, pretrain
+from codemae_cli.commands import buildings, damage, demo, doctor, engine, info, models, predict, pretrain
 
 app = typer.Typer(
     name="codemae",
@@ -45,6 +45,7 @@ def root(
 app.command("demo", epilog=demo.EXAMPLES)(demo.demo)
 app.command("damage", epilog=damage.EXAMPLES)(damage.damage)
 app.command("predict", epilog=predict.EXAMPLES)(predict.predict)
+app.command("buildings", epilog=buildings.EXAMPLES)(buildings.buildings)
 app.command("pretrain", epilog=pretrain.EXAMPLES)(pretrain.pretrain)
 app.command("info", epilog=info.EXAMPLES)(info.info)
 app.command("doctor", epilog=doctor.EXAMPLES)(doctor.doctor)

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
-from typing import Any, get_args
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, get_args
 
 from codemae_geo.errors import InputError
-from codemae_geo.inference.job import SceneRequest
 from codemae_geo.sensors import Unit
+
+if TYPE_CHECKING:
+    from codemae_geo.inference.job import SceneRequest
 
 
 def scene_request(
@@ -24,6 +28,8 @@ def scene_request(
     Raises:
         InputError: a word that is no band, unit or stretch.
     """
+    from codemae_geo.inference.job import SceneRequest
+
     units: tuple[Any, ...] = ("auto", *get_args(Unit))
     if unit not in units:
         raise InputError(f"there is no unit {unit!r}", expected=", ".join(units))
@@ -58,3 +64,22 @@ def _stretch(text: str) -> str | tuple[float, float]:
     if not low < high:
         raise InputError("the stretch is empty", found=text, expected="LOW below HIGH")
     return low, high
+
+
+def class_entries(text: str) -> list[Any]:
+    """``a,b,c`` as names, and a JSON file as what it holds.
+
+    Raises:
+        InputError: the file is no JSON list.
+    """
+    if not text.lower().endswith(".json"):
+        return [name.strip() for name in text.split(",")]
+    try:
+        entries = json.loads(Path(text).read_text(encoding="utf-8-sig"))
+    except (OSError, ValueError) as error:
+        raise InputError(f"the class table {text} cannot be read", found=str(error), expected="a JSON file") from error
+    if not isinstance(entries, list):
+        raise InputError(
+            f"the class table {text} is no list", expected='[{"value": 0, "name": "dry", "background": true}, ...]'
+        )
+    return entries

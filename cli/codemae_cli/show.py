@@ -82,14 +82,18 @@ def show_map(folder: Path, outputs: Mapping[str, str], summary: Mapping[str, Any
     rows = [(c["name"], f"{c['area_m2'] / 1e4:.2f}", f"{100 * c['share']:.1f}") for c in summary["classes"]]
     typer.echo(table(rows, ("class", "hectares", "% of analysed")))
     if "buildings" in summary:
-        buildings = summary["buildings"]
         typer.echo()
-        typer.echo(table([(k, str(v)) for k, v in buildings["classes"].items()], ("class", "buildings")))
-        status = ", ".join(f"{v} {k}" for k, v in buildings["statuses"].items() if v)
-        typer.echo(f"{buildings['n']} footprints: {status}")
+        show_buildings(summary["buildings"])
     typer.echo()
     typer.echo(f"in {folder}")
     typer.echo(table([(Path(path).name, kind) for kind, path in outputs.items()]))
     if summary["model"].get("limits"):
         typer.echo()
         typer.echo(f"{summary['model']['name']}: {summary['model']['limits']}")
+
+
+def show_buildings(buildings: Mapping[str, Any]) -> None:
+    """How many footprints have which class, and how many could be looked at."""
+    typer.echo(table([(k, str(v)) for k, v in buildings["classes"].items()], ("class", "buildings")))
+    status = ", ".join(f"{v} {k}" for k, v in buildings["statuses"].items() if v)
+    typer.echo(f"{buildings['n']} footprints: {status}")

@@ -7,6 +7,7 @@ moves everything into place; whatever goes wrong before leaves nothing behind.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -95,7 +96,8 @@ class RasterWriter:
             overview_resampling: ``mode`` for classes (only values that occur), ``average`` for probabilities.
             classes: palette, category names and style of a one-band class raster.
             band_names: band descriptions, one for each band.
-            tags: metadata of the default domain (software, model, hashes, inputs, parameters).
+            tags: metadata of the default domain (software, model, hashes, inputs, parameters); ``CLASSES``, the table
+                as JSON, is added.
             block: width and height of the file's tiles in pixels, a multiple of 16.
             overwrite: replace an existing file and its side-cars.
             scale: factor from pixel value to physical value, written as the band scale. Default: 1/250 for uint8
@@ -146,7 +148,9 @@ class RasterWriter:
                     alpha="no",
                     bigtiff="if_safer",
                 )
-                self._dataset.update_tags(**(tags or {}))
+                # the side-cars may get lost on the way; the file itself still knows its classes
+                own = {"CLASSES": json.dumps(classes.as_list())} if classes is not None else {}
+                self._dataset.update_tags(**{**own, **(tags or {})})
                 for index, name in enumerate(band_names or (), start=1):
                     self._dataset.set_band_description(index, name)
                 if scale is None and self._is_probability:
