@@ -6,7 +6,9 @@ from qgis.core import QgsProcessingProvider
 from qgis.PyQt.QtGui import QIcon
 
 from .algorithms.base import ICON
+from .algorithms.buildings import Buildings
 from .algorithms.damagemap import DamageMap
+from .algorithms.segment import Segment
 from .translate import tr
 
 
@@ -29,7 +31,7 @@ class CodemaeProvider(QgsProcessingProvider):
         return ICON
 
     def loadAlgorithms(self) -> None:
-        for algorithm in (DamageMap,):
+        for algorithm in (DamageMap, Segment, Buildings):
             self.addAlgorithm(algorithm())
 
     def supportsNonFileBasedOutput(self) -> bool:

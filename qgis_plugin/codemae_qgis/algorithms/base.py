@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 import json
 import os
 import re
@@ -45,6 +44,7 @@ from ..settings import runtime
 from ..translate import tr
 from . import checks
 from .post import StyledLayer
+from .summaries import page
 
 HELP_URL = "https://github.com/codemae-geo/codemae-geo/blob/main/docs/qgis.md"
 ICON = os.path.join(os.path.dirname(os.path.dirname(__file__)), "icon.svg")
@@ -462,28 +462,3 @@ def crs_text(crs: QgsCoordinateReferenceSystem) -> str:
     if authid and not authid.startswith("USER:"):
         return authid
     return crs.toWkt(QgsCoordinateReferenceSystem.WktVariant.WKT2_2019)
-
-
-def page(title: str, body: str) -> str:
-    """A page of HTML."""
-    return (
-        f'<!DOCTYPE html><html><head><meta charset="utf-8"><title>{html.escape(title)}</title><style>'
-        "body{font-family:sans-serif;margin:1.5em}table{border-collapse:collapse}"
-        "td,th{padding:.2em .8em;border-bottom:1px solid #ccc;text-align:left}td.n,th.n{text-align:right}"
-        f"</style></head><body><h1>{html.escape(title)}</h1>{body}</body></html>\n"
-    )
-
-
-def table(header: list[str], rows: list[list[str]]) -> str:
-    """Rows as an HTML table; all columns but the first are numbers."""
-
-    def line(cells: list[str], tag: str) -> str:
-        inner = "".join(f"<{tag}{' class=n' if i else ''}>{html.escape(cell)}</{tag}>" for i, cell in enumerate(cells))
-        return f"<tr>{inner}</tr>"
-
-    return f"<table>{line(header, 'th')}{''.join(line(row, 'td') for row in rows)}</table>"
-
-
-def paragraphs(*texts: str) -> str:
-    """Texts that are not empty, one paragraph each."""
-    return "".join(f"<p>{html.escape(text)}</p>" for text in texts if text)

@@ -13,9 +13,9 @@ from qgis.core import (
 
 from ..engine.runner import Outcome
 from ..translate import tr
-from .base import EngineAlgorithm, paragraphs, table
+from .base import EngineAlgorithm
+from .summaries import about, add_building_outputs, building_numbers, class_table, class_titles, offset_numbers
 
-CLASSES = ("background", "intact", "damaged", "destroyed")
 SENSORS = ("model", "optical", "sar")
 
 
@@ -127,66 +127,4 @@ class DamageMap(EngineAlgorithm):
         }
 
     def report(self, outcome: Outcome) -> str:
-        summary, titles = outcome.summary, class_titles()
-        header = [tr("Class"), tr("Hectares"), tr("% of the analysed area"), tr("Buildings")]
-        buildings = summary.get("buildings", {}).get("classes", {})
-        rows = [
-            [
-                titles.get(c["name"], c["name"]),
-                f"{c['area_m2'] / 1e4:.2f}",
-                f"{100 * c['share']:.1f}",
-                str(buildings.get(c["name"], "")),
-            ]
-            for c in summary["classes"]
-        ]
-        return table(header, rows) + about(outcome)
-
-
-def class_titles() -> dict[str, str]:
-    """Name of a damage class -> its title."""
-    return {
-        "background": tr("Background"),
-        "intact": tr("Intact"),
-        "damaged": tr("Damaged"),
-        "destroyed": tr("Destroyed"),
-    }
-
-
-def add_building_outputs(algorithm: EngineAlgorithm) -> None:
-    """Numbers of buildings by class."""
-    algorithm.add_number("BUILDINGS_TOTAL", tr("Number of buildings"))
-    for name, title in class_titles().items():
-        algorithm.add_number(f"BUILDINGS_{name.upper()}", tr("Buildings: {name}").format(name=title))
-    algorithm.add_number("BUILDINGS_NOT_ANALYSED", tr("Buildings: not analysed"))
-
-
-def building_numbers(summary: dict[str, Any]) -> dict[str, Any]:
-    """Numbers of buildings; nothing without footprints."""
-    if "buildings" not in summary:
-        return {}
-    buildings = summary["buildings"]
-    return {
-        "BUILDINGS_TOTAL": buildings["n"],
-        **{f"BUILDINGS_{name.upper()}": count for name, count in buildings["classes"].items()},
-        "BUILDINGS_NOT_ANALYSED": buildings["n"] - sum(buildings["classes"].values()),
-    }
-
-
-def offset_numbers(summary: dict[str, Any]) -> dict[str, Any]:
-    """The measured shift between two scenes, where one could be measured."""
-    offset = summary.get("offset") or {}
-    names = {"OFFSET_EAST_M": "dx_m", "OFFSET_NORTH_M": "dy_m"}
-    return {name: offset[key] for name, key in names.items() if offset.get(key) is not None}
-
-
-def about(outcome: Outcome) -> str:
-    """Warnings, model and date as paragraphs."""
-    model = outcome.summary.get("model", {})
-    return paragraphs(
-        *(f"{tr('Warning')}: {message}" for _, message in outcome.warnings),
-        f"{tr('Model')}: {model.get('name', '')} {model.get('version', '')} ({model.get('licence', '')})"
-        if model
-        else "",
-        model.get("limits", ""),
-        f"{outcome.summary.get('created', '')} codemae-geo {outcome.version}, {outcome.summary.get('device', '')}",
-    )
+        return class_table(outcome.summary, class_titles()) + about(outcome)

@@ -12,6 +12,7 @@ from qgis.core import (
 
 from ..engine.runner import Outcome
 from ..translate import tr
+from .summaries import model_of
 
 
 class StyledLayer(QgsProcessingLayerPostProcessorInterface):
@@ -32,7 +33,7 @@ class StyledLayer(QgsProcessingLayerPostProcessorInterface):
 def metadata(title: str, outcome: Outcome, base: QgsLayerMetadata) -> QgsLayerMetadata:
     """Metadata of a layer, added to what the file itself says."""
     summary = outcome.summary
-    model = summary.get("model", {})
+    model = model_of(summary)
     inputs = summary.get("inputs", {})
     found = QgsLayerMetadata(base)
     found.setTitle(title)
@@ -40,7 +41,9 @@ def metadata(title: str, outcome: Outcome, base: QgsLayerMetadata) -> QgsLayerMe
         f"{role}: {', '.join(scene.get('files', []))}" for role, scene in inputs.items() if isinstance(scene, dict)
     ]
     if model:
-        lines.append(f"{tr('Model')}: {model.get('name')} {model.get('version')}, sha256 {model.get('sha256')}")
+        words = [model.get("name", ""), model.get("version", "")]
+        words += ["sha256", model["sha256"]] if "sha256" in model else []
+        lines.append(f"{tr('Model')}: {' '.join(filter(None, words))}")
     lines.append(f"{tr('Made by')}: codemae-geo {outcome.version}, {summary.get('device', '')}".rstrip(", "))
     if model.get("limits"):
         lines.append(f"{tr('Limits')}: {model['limits']}")
