@@ -14,7 +14,14 @@ if TYPE_CHECKING:
     from codemae_datasets.public._base import Card, PublicDataset
 
 #: name to "module:Class", the module below this package
-CATALOGUE: dict[str, str] = {}
+CATALOGUE: dict[str, str] = {
+    "aid": "aid:AID",
+    "whu_rs19": "whu_rs19:WHURS19",
+    "rsd46_whu": "rsd46_whu:RSD46WHU",
+    "resisc45": "resisc45:RESISC45",
+    "eurosat": "eurosat:EuroSAT",
+    "ucmerced": "ucmerced:UCMerced",
+}
 
 
 def dataset_class(name: str) -> type[PublicDataset]:
