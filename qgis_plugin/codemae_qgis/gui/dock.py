@@ -12,6 +12,7 @@ from typing import Any
 from qgis.core import (
     Qgis,
     QgsApplication,
+    QgsDatumTransform,
     QgsMapLayer,
     QgsMapLayerProxyModel,
     QgsProject,
@@ -124,7 +125,7 @@ class DamageDock(QDockWidget):
         self.pre = layer_combo(QgsMapLayerProxyModel.Filter.RasterLayer, tr("Choose the scene before"))
         self.post = layer_combo(QgsMapLayerProxyModel.Filter.RasterLayer, tr("Choose the scene after"))
         self.swap_button = QToolButton()
-        self.swap_button.setIcon(QgsApplication.getThemeIcon("/mActionReverseLine.svg"))
+        self.swap_button.setText("⇅")
         self.swap_button.setToolTip(tr("Swap before and after"))
         self.swap_button.clicked.connect(self.swap)
         form.addRow(tr("Before"), self.pre)
@@ -305,15 +306,26 @@ class DamageDock(QDockWidget):
         symbol = layers[2].renderer().symbol()
         symbol.setColor(QColor(0, 0, 0, 0))
         symbol.symbolLayer(0).setStrokeColor(QColor(255, 255, 255))
-        first = self._project.count() == 0
+        if self._project.count() == 0:
+            self._project.setCrs(layers[0].crs())
+        self._settle_transforms(layers)
         for layer in layers:
             self._project.addMapLayer(layer)
         self.choose(layers[0], layers[1])
         self.footprints.setLayer(layers[2])
-        if first:
-            self._project.setCrs(layers[0].crs())
         self._zoom([layers[0]])
         self.compare(after=True)
+
+    def _settle_transforms(self, layers: list[QgsMapLayer]) -> None:
+        """Let QGIS ask nobody for the best of several transformations between the sample's coordinate systems."""
+        context = self._project.transformContext()
+        systems = [self._project.crs(), *(layer.crs() for layer in layers)]
+        for source in systems:
+            for target in systems:
+                found = [o for o in QgsDatumTransform.operations(source, target) if o.isAvailable]
+                if source != target and found and not context.hasTransform(source, target):
+                    context.addCoordinateOperation(source, target, found[0].proj)
+        self._project.setTransformContext(context)
 
     # -- engine -----------------------------------------------------------------------------------------------------
 

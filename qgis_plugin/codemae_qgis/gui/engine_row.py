@@ -119,8 +119,12 @@ class EngineRow(QWidget):
 
     def _on_health(self, answer: tuple[engine.Runtime, engine.Health, list[dict[str, Any]]]) -> None:
         self.runtime, self.health, self.models = answer
-        self._show("/mIconWarning.svg" if self.health.problems else "/mIconSuccess.svg", self.health.line())
-        self.line.setToolTip("\n".join([self.runtime.program, *self.health.problems]))
+        if self.health.problems:
+            self._show("/mIconWarning.svg", self.health.line())
+        else:
+            device = self.health.facts.get("device", self.health.devices[0]).split(",")[0]
+            self._show("/mIconSuccess.svg", f"codemae-geo {self.health.version}, {device}")
+        self.line.setToolTip("\n".join([self.health.line(), self.runtime.program, *self.health.problems]))
         self.changed.emit()
 
     def _on_broken(self, error: EngineError) -> None:

@@ -47,6 +47,8 @@ class SetupDialog(QDialog):
         self.setWindowTitle(tr("Set up CoDe-MAE"))
         self.resize(640, 560)
         self._call: Call | None = None
+        self._planning: Call | None = None
+        self.plan: setup.Plan | None = None
         self._closing = False
 
         intro = QLabel(
@@ -161,16 +163,22 @@ class SetupDialog(QDialog):
         self.remove_button.setVisible(self._used > 0)
         self.remove_button.setToolTip(str(engine.managed_folder()))
 
-    def _plan(self) -> setup.Plan:
-        return setup.plan(variant=self.variant.currentData(), wheels=self.wheels.filePath().strip() or None)
-
     def _show_plan(self, *_anything: Any) -> None:
-        try:
-            plan = self._plan()
-        except EngineError as error:
-            self.plan_line.setText(str(error))
-            self.create_button.setEnabled(False)
-            return
+        """Say what creating takes; looking for a Python may take a while, so it happens in the background."""
+        if self._planning is not None:
+            self._planning.forget()
+        self.plan = None
+        self.create_button.setEnabled(False)
+        variant, wheels = self.variant.currentData(), self.wheels.filePath().strip() or None
+        self._planning = Call(
+            tr("Plan the CoDe-MAE runtime"),
+            lambda _c: setup.plan(variant=variant, wheels=wheels),
+            self._on_plan,
+            lambda error: self.plan_line.setText(str(error)),
+        ).begin()
+
+    def _on_plan(self, plan: setup.Plan) -> None:
+        self.plan = plan
         text = tr("Download about {download} MB, on disk about {disk} MB, in {folder} (with {tool}).").format(
             download=plan.download_mb, disk=plan.disk_mb, folder=engine.mask_home(str(plan.folder)), tool=plan.tool
         )
@@ -183,11 +191,9 @@ class SetupDialog(QDialog):
 
     def create_runtime(self) -> None:
         """Create the runtime in the background; steps that were finished earlier are not repeated."""
-        try:
-            plan = self._plan()
-        except EngineError as error:
-            self._on_failed(error)
+        if self.plan is None:
             return
+        plan = self.plan
         proxy = settings.proxy()
         self.bar.setValue(0)
         self.bar.show()
@@ -250,7 +256,7 @@ class SetupDialog(QDialog):
             self._closing = True
             self.stop()
             return
-        super().reject()
+        self._leave()
 
     # -- what came of it --------------------------------------------------------------------------------------------
 
@@ -270,7 +276,12 @@ class SetupDialog(QDialog):
         self._show_status()
         self._show_plan()
         if self._closing:
-            super().reject()
+            self._leave()
+
+    def _leave(self) -> None:
+        if self._planning is not None:
+            self._planning.forget()
+        super().reject()
 
     def _on_step(self, text: str) -> None:
         self.step_line.setText(text)
