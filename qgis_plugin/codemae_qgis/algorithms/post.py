@@ -27,6 +27,8 @@ class StyledLayer(QgsProcessingLayerPostProcessorInterface):
         self, layer: QgsMapLayer, context: QgsProcessingContext, feedback: QgsProcessingFeedback
     ) -> None:
         """Called by QGIS on the main thread."""
+        # Processing opens its results without the style that came with them
+        layer.loadDefaultStyle()
         layer.setMetadata(metadata(self._title, self._outcome, layer.metadata()))
 
 
