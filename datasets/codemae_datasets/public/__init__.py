@@ -21,6 +21,12 @@ CATALOGUE: dict[str, str] = {
     "resisc45": "resisc45:RESISC45",
     "eurosat": "eurosat:EuroSAT",
     "ucmerced": "ucmerced:UCMerced",
+    "fmow_rgb": "fmow_rgb:FMoWRGB",
+    "loveda": "loveda:LoveDA",
+    "dior": "dior:DIOR",
+    "fair1m": "fair1m:FAIR1M",
+    "vaihingen": "vaihingen:Vaihingen",
+    "potsdam": "potsdam:Potsdam",
 }
 
 
@@ -56,8 +62,7 @@ def table() -> str:
     rows = ["| name | dataset | sensors | GSD (m) | size | labels | splits | licence |", "|---" * 8 + "|"]
     for name in CATALOGUE:
         it = card(name)
-        low, high = it.gsd_m
-        gsd = f"{low:g}" if low == high else f"{low:g} - {high:g}"
+        gsd = " - ".join(f"{metres:g}" for metres in sorted(set(it.gsd_m))) if it.gsd_m else "not stated"
         cells = [f"`{name}`", f"[{it.title}]({it.home})", it.modality, gsd, it.size, it.task]
         rows.append("| " + " | ".join([*cells, ", ".join(it.splits), it.licence]) + " |")
     return "\n".join(rows) + "\n"

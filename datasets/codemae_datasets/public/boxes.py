@@ -53,7 +53,7 @@ def read_dota(path: Path) -> tuple[list[list[list[float]]], list[str]]:
         InputError: a line has another form.
     """
     corners, names = [], []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+    for number, line in enumerate(_read(path).splitlines(), start=1):
         parts = line.split()
         if not parts or ":" in parts[0] or parts[0].startswith("imagesize"):
             continue
@@ -73,7 +73,7 @@ def read_coco(path: Path) -> list[tuple[str, list[list[float]], list[str]]]:
         InputError: not such a table.
     """
     try:
-        table = json.loads(path.read_text(encoding="utf-8"))
+        table = json.loads(_read(path))
         names = {c["id"]: c["name"] for c in table["categories"]}
         found: dict[Any, tuple[list[list[float]], list[str]]] = {i["id"]: ([], []) for i in table["images"]}
         for note in table["annotations"]:
@@ -105,6 +105,13 @@ def box_tensors(
     if tensor.ndim == 3:
         tensor = torch.cat([tensor.amin(dim=1), tensor.amax(dim=1)], dim=1)
     return tensor.reshape(-1, 4), torch.tensor([list(classes).index(name) for name in names], dtype=torch.int64)
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise _broken(path, str(error)) from error
 
 
 def _root(path: Path) -> ElementTree.Element:
