@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from codemae_cli.commands import buildings, damage, demo, doctor, engine, info, models, predict, pretrain
+from codemae_cli.commands import buildings, checkpair, damage, demo, doctor, engine, info, models, predict, pretrain
 
 app = typer.Typer(
     name="codemae",
@@ -44,6 +44,7 @@ def root(
 
 app.command("demo", epilog=demo.EXAMPLES)(demo.demo)
 app.command("damage", epilog=damage.EXAMPLES)(damage.damage)
+app.command("checkpair", epilog=checkpair.EXAMPLES)(checkpair.checkpair)
 app.command("predict", epilog=predict.EXAMPLES)(predict.predict)
 app.command("buildings", epilog=buildings.EXAMPLES)(buildings.buildings)
 app.command("pretrain", epilog=pretrain.EXAMPLES)(pretrain.pretrain)
@@ -75,7 +76,7 @@ def hoist_globals(args: Sequence[str]) -> list[str]:
     return rest[:command] + early + rest[command:]
 
 
-#: options of `damage` that take several values, as `--pre pre/*.tif` becomes in a shell
+#: options of `damage` and `checkpair` that take several values, as `--pre pre/*.tif` becomes in a shell
 SPREAD = ("--pre", "--post")
 
 
@@ -85,7 +86,7 @@ def spread_values(args: Sequence[str]) -> list[str]:
     >>> spread_values(["damage", "--pre", "a.tif", "b.tif", "--post", "c.tif", "-o", "out"])
     ['damage', '--pre', 'a.tif', '--pre', 'b.tif', '--post', 'c.tif', '-o', 'out']
     """
-    if "damage" not in args[:1]:
+    if not args or args[0] not in ("damage", "checkpair"):
         return list(args)
     out: list[str] = []
     current: str | None = None

@@ -97,3 +97,33 @@ def show_buildings(buildings: Mapping[str, Any]) -> None:
     typer.echo(table([(k, str(v)) for k, v in buildings["classes"].items()], ("class", "buildings")))
     status = ", ".join(f"{v} {k}" for k, v in buildings["statuses"].items() if v)
     typer.echo(f"{buildings['n']} footprints: {status}")
+
+
+def show_pair(report: Mapping[str, Any]) -> None:
+    """What is known of two scenes, and whether they can be used."""
+
+    def cells(scene: Mapping[str, Any]) -> list[str]:
+        return [
+            f"{len(scene['files'])}",
+            scene["crs"] or "none",
+            f"{scene['width']} x {scene['height']}" if scene["width"] else "unknown",
+            f"{scene['gsd_m']:.3g} m" if scene["gsd_m"] else "unknown",
+            f"{scene['family']} ({scene['family_reason']})",
+            f"{scene['unit']} ({scene['unit_reason']})",
+            "unknown" if scene["nodata_share"] is None else f"{scene['nodata_share']:.1%} of the common ground",
+            f"{scene['date'] or 'unknown'} ({scene['date_reason']})",
+        ]
+
+    names = ("files", "CRS", "pixels", "pixel size", "sensor", "unit", "nodata", "date")
+    scenes = report["scenes"]
+    typer.echo(table(list(zip(names, cells(scenes["pre"]), cells(scenes["post"]), strict=True)), ("", "pre", "post")))
+    if report["overlap"] is not None:
+        common = report["overlap"]
+        typer.echo(
+            f"overlap     {common['area_m2'] / 1e6:.3f} km2: {common['share_of_pre']:.1%} of pre, "
+            f"{common['share_of_post']:.1%} of post; {common['analysable']:.1%} of it measured by both"
+        )
+    typer.echo()
+    for reason in report["reasons"]:
+        typer.echo(f"{reason['severity']:<5} {reason['message']}")
+    typer.echo(f"\n{report['verdict']}")
