@@ -1,14 +1,15 @@
 """The one engine: rows are read ahead, windows predicted and blended, finished rows handed on.
 
-Memory is bounded by the plan: per input one window-high strip of rows plus the rows read ahead, one window-high ring of
-scores, and one finished strip that waits for the writer. Nothing grows with the raster's height.
+:func:`walk` reads and cuts windows; :func:`run` has a dense network answer them and blends. Memory is bounded by the
+plan: per input one window-high strip of rows plus the rows read ahead, one window-high ring of scores, and one finished
+strip that waits for the writer. Nothing grows with the raster's height.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -57,6 +58,11 @@ class EngineStats:
     run: int = 0
     skipped: int = 0
 
+    def count(self, row: WindowRow, plan: TilePlan) -> None:
+        """Add a row of windows."""
+        self.run += len(row.columns)
+        self.skipped += len(plan.col_starts) - len(row.columns)
+
 
 class _Strip:
     """The rows of one input that the current row of windows sees."""
@@ -82,52 +88,62 @@ class _Strip:
         self.valid[at] = new.valid
 
 
-def run(
-    sources: Sequence[RowSource],
-    plan: TilePlan,
-    predictor: WindowPredictor,
-    sink: Sink,
-    *,
-    region: Region | None = None,
-    batch: int = 1,
-    reporter: Reporter | None = None,
-) -> EngineStats:
-    """Run a network over a raster in blended windows.
-
-    A pixel is analysed where every source is valid and the region asks for it; a window is run if it holds such a
-    pixel, so every analysed pixel gets the votes of all windows that cover it. Windows are added in plan order whatever
-    the batch size, so the result does not depend on it.
+@dataclass(frozen=True)
+class WindowRow:
+    """A row of windows whose pixels are there; usable until the next row is asked for.
 
     Args:
-        sources: one per input of the network; all on the plan's grid.
-        plan: windows and weights.
-        predictor: the network.
-        sink: gets finished rows in order, in a thread of its own, one call at a time.
+        index: which row of windows.
+        analysed: ``[rows, columns]`` pixels of the rows that it sees: valid in every source and asked for.
+        columns: the windows of the row that hold an analysed pixel.
+    """
+
+    index: int
+    analysed: NDArray[np.bool_]
+    columns: list[int]
+    _strips: Sequence[_Strip]
+    _starts: Sequence[int]
+    _window: tuple[int, int]
+
+    def batches(self, size: int) -> Iterator[tuple[list[int], list[NDArray[np.generic]], list[NDArray[np.bool_]]]]:
+        """The windows, ``size`` at a time: numbers, per source images ``[N, bands, H, W]`` and masks ``[N, H, W]``."""
+        for at in range(0, len(self.columns), size):
+            chosen = self.columns[at : at + size]
+            images, masks = _gather(self._strips, [self._starts[j] for j in chosen], self._window)
+            yield chosen, images, masks
+
+
+def walk(
+    sources: Sequence[RowSource], plan: TilePlan, *, region: Region | None = None, stride: int = 1
+) -> Generator[WindowRow, None, None]:
+    """Read a raster in rows of windows, the next row's pixels ahead in threads.
+
+    Args:
+        sources: one per input of the network; all on one grid of ``stride`` times the plan's size.
+        plan: windows, counted in cells of ``stride`` x ``stride`` pixels.
         region: pixels asked for; None means all.
-        batch: windows handed to the predictor at once.
-        reporter: told the windows done, skipped ones included.
+        stride: pixels of a cell along either axis.
+
+    Yields:
+        Every row of windows from the top.
 
     Raises:
-        Whatever a source, the predictor or the sink raises; threads are stopped first.
+        Whatever a source raises; threads are stopped first, also when the generator is closed early.
     """
-    reporter = reporter or Reporter()
-    stats = EngineStats()
-    rows, columns = plan.window
-    height, width = plan.height, plan.width
+    rows, columns = (side * stride for side in plan.window)
+    height, width = plan.height * stride, plan.width * stride
+    row_starts, col_starts = ([start * stride for start in starts] for starts in (plan.row_starts, plan.col_starts))
     strip_rows = min(rows, height)
     strips = [_Strip(strip_rows, width) for _ in sources]
-    ring = RollingAccumulator(predictor.channels, rows, width)
     with ExitStack() as stack:
         readers = [stack.enter_context(ThreadPoolExecutor(1, "codemae-read")) for _ in sources]
-        writer = stack.enter_context(ThreadPoolExecutor(1, "codemae-write"))
         reads: list[Future[Rows]] = []
-        written: Future[None] | None = None
         stack.callback(lambda: [f.cancel() for f in reads])
 
         def span(i: int) -> tuple[int, int]:
             """Rows that row ``i`` of windows sees and row ``i - 1`` did not."""
-            first = 0 if i == 0 else plan.row_starts[i - 1] + strip_rows
-            return first, plan.row_starts[i] + strip_rows
+            first = 0 if i == 0 else row_starts[i - 1] + strip_rows
+            return first, row_starts[i] + strip_rows
 
         def ahead(i: int) -> list[Future[Rows]]:
             first, end = span(i)
@@ -137,35 +153,83 @@ def run(
             return [r.submit(s.read_rows, first, end) for r, s in zip(readers, sources, strict=True)]
 
         reads = ahead(0)
-        for i, row in enumerate(plan.row_starts):
+        for i, row in enumerate(row_starts):
             first, end = span(i)
             new: list[Rows | None] = [f.result() for f in reads] if reads else [None] * len(sources)
             for strip, pixels in zip(strips, new, strict=True):
-                strip.advance(row - plan.row_starts[i - 1] if i else 0, pixels, end - first)
+                strip.advance(row - row_starts[i - 1] if i else 0, pixels, end - first)
             del new
-            reads = ahead(i + 1) if i + 1 < len(plan.row_starts) else []
+            reads = ahead(i + 1) if i + 1 < len(row_starts) else []
             analysed = np.logical_and.reduce([s.valid for s in strips])
             if region is not None:
                 analysed &= region(row, row + strip_rows)
-            todo = [j for j, col in enumerate(plan.col_starts) if analysed[:, col : col + columns].any()]
-            stats.run += len(todo)
-            stats.skipped += len(plan.col_starts) - len(todo)
-            for at in range(0, len(todo), batch):
-                chosen = todo[at : at + batch]
-                images, masks = _gather(strips, [plan.col_starts[j] for j in chosen], plan.window)
-                for j, scores in zip(chosen, predictor(images, masks), strict=True):
+            todo = [j for j, col in enumerate(col_starts) if analysed[:, col : col + columns].any()]
+            yield WindowRow(i, analysed, todo, strips, col_starts, (rows, columns))
+
+
+def run(
+    sources: Sequence[RowSource],
+    plan: TilePlan,
+    predictor: WindowPredictor,
+    sink: Sink,
+    *,
+    region: Region | None = None,
+    batch: int = 1,
+    stride: int = 1,
+    reporter: Reporter | None = None,
+) -> EngineStats:
+    """Run a dense network over a raster in blended windows.
+
+    A pixel is analysed where every source is valid and the region asks for it; a window is run if it holds such a
+    pixel, so every analysed pixel gets the votes of all windows that cover it. Windows are added in plan order whatever
+    the batch size, so the result does not depend on it.
+
+    Args:
+        sources: one per input of the network; all on the plan's grid (times ``stride``).
+        plan: windows and weights, in pixels of the answer.
+        predictor: the network.
+        sink: gets finished rows in order, in a thread of its own, one call at a time.
+        region: pixels of the sources asked for; None means all.
+        batch: windows handed to the predictor at once.
+        stride: pixels of the sources, along either axis, that the network answers by one. An answer counts as analysed
+            where at least half of its pixels are.
+        reporter: told the windows done, skipped ones included.
+
+    Raises:
+        Whatever a source, the predictor or the sink raises; threads are stopped first.
+    """
+    reporter = reporter or Reporter()
+    stats = EngineStats()
+    height, width = plan.height, plan.width
+    ring = RollingAccumulator(predictor.channels, plan.window[0], width)
+    with ExitStack() as stack:
+        writer = stack.enter_context(ThreadPoolExecutor(1, "codemae-write"))
+        written: Future[None] | None = None
+        for row in stack.enter_context(closing(walk(sources, plan, region=region, stride=stride))):
+            i, start = row.index, plan.row_starts[row.index]
+            stats.count(row, plan)
+            for columns, images, masks in row.batches(batch):
+                for j, scores in zip(columns, predictor(images, masks), strict=True):
                     col = plan.col_starts[j]
-                    cut = scores[:, : height - row, : width - col]
-                    ring.add(row, col, cut * plan.weight(i, j)[: cut.shape[1], : cut.shape[2]])
+                    cut = scores[:, : height - start, : width - col]
+                    ring.add(start, col, cut * plan.weight(i, j)[: cut.shape[1], : cut.shape[2]])
                     reporter.progress(i * len(plan.col_starts) + j + 1, len(plan))
             done = plan.finished(i)
             if written is not None:
                 written.result()
-            written = writer.submit(sink, row, ring.take(done), analysed[: done - row].copy())
+            written = writer.submit(sink, start, ring.take(done), _cells(row.analysed, stride)[: done - start].copy())
             reporter.progress((i + 1) * len(plan.col_starts), len(plan))
         assert written is not None
         written.result()
     return stats
+
+
+def _cells(analysed: NDArray[np.bool_], stride: int) -> NDArray[np.bool_]:
+    """``[rows * stride, columns * stride]`` to ``[rows, columns]``: cells of which at least half is set."""
+    if stride == 1:
+        return analysed
+    rows, columns = (side // stride for side in analysed.shape)
+    return 2 * analysed.reshape(rows, stride, columns, stride).sum((1, 3)) >= stride**2
 
 
 def _gather(

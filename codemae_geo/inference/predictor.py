@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 import torch
@@ -44,8 +46,82 @@ class Decoded:
     probabilities: NDArray[np.float32]
 
 
-class Predictor:
-    """A network with its contract, ready to be fed windows.
+Answer = TypeVar("Answer")
+
+
+class WindowNetwork(ABC, Generic[Answer]):
+    """A network with its contract, ready to be fed windows: normalisation, and batches that fit the device.
+
+    Args:
+        module: takes one ``[B, C, H, W]`` tensor per input of the contract.
+        contract: see :class:`codemae_geo.weights.ModelContract`.
+        runtime: device and precision.
+        batch_size: windows per call; None takes the device's default. On a CPU windows always run one by one: batches
+            do not help there, and so the answers do not depend on the batch size.
+    """
+
+    def __init__(
+        self, module: nn.Module, contract: ModelContract, runtime: Runtime, *, batch_size: int | None = None
+    ) -> None:
+        self.contract = contract
+        self.runtime = runtime
+        self.batch_size = 1 if runtime.device.type == "cpu" else (batch_size or runtime.default_batch)
+        self._module = module.to(runtime.device).eval()
+        self._normalise = [_normaliser(spec, runtime.device) for spec in contract.inputs]
+
+    def parameters(self) -> Iterator[Tensor]:
+        """The network's weights."""
+        return self._module.parameters()
+
+    def __call__(self, images: Sequence[NDArray[np.generic]], valid: Sequence[NDArray[np.bool_]]) -> Iterator[Answer]:
+        """Answers to a list of windows.
+
+        Args:
+            images: per input ``[N, bands, H, W]`` in the contract's unit.
+            valid: per input ``[N, H, W]``; invalid pixels enter the network as the training mean.
+
+        Yields:
+            One answer for each of the N windows in order. When the device runs out of memory the batch is halved for
+            good; a single window that does not fit raises torch's error.
+        """
+        count = images[0].shape[0]
+        done = 0
+        while done < count:
+            step = min(self.batch_size, count - done)
+            part = slice(done, done + step)
+            try:
+                answers = self._forward([x[part] for x in images], [v[part] for v in valid])
+            except torch.cuda.OutOfMemoryError:
+                if step == 1:
+                    raise
+                self.batch_size = step // 2
+                torch.cuda.empty_cache()
+                continue
+            yield from answers
+            done += step
+
+    @torch.inference_mode()
+    def _forward(self, images: Sequence[NDArray[np.generic]], valid: Sequence[NDArray[np.bool_]]) -> Iterable[Answer]:
+        device = self.runtime.device
+        tensors = [
+            normalise(torch.from_numpy(image).to(device), torch.from_numpy(mask).to(device))
+            for normalise, image, mask in zip(self._normalise, images, valid, strict=True)
+        ]
+        return self._answer(tensors)
+
+    def _run(self, tensors: Sequence[Tensor]) -> Any:
+        """What the module says, in the runtime's precision."""
+        precision = self.runtime.precision
+        with torch.autocast(self.runtime.device.type, precision, enabled=precision != torch.float32):
+            return self._module(*tensors)
+
+    @abstractmethod
+    def _answer(self, tensors: Sequence[Tensor]) -> Iterable[Answer]:
+        """Answers to normalised windows, per input ``[B, C, H, W]``."""
+
+
+class Predictor(WindowNetwork[NDArray[np.float32]]):
+    """A network that makes maps: class scores ``[channels, H, W]`` of every window.
 
     Probabilities are what is blended and averaged: after the softmax every window votes with the same total weight.
 
@@ -55,8 +131,7 @@ class Predictor:
         contract: see :class:`codemae_geo.weights.ModelContract`; its task is damage or segmentation.
         runtime: device and precision.
         tta: average over the eight symmetries of the square.
-        batch_size: windows per call; None takes the device's default. On a CPU windows always run one by one: batches
-            do not help there, and so the labels do not depend on the batch size.
+        batch_size: see :class:`WindowNetwork`.
     """
 
     def __init__(
@@ -72,61 +147,17 @@ class Predictor:
             raise ModelError(
                 f"the model {contract.name} does not make maps", found=f"task {contract.task}", expected="segmentation"
             )
-        self.contract = contract
-        self.runtime = runtime
+        super().__init__(module, contract, runtime, batch_size=batch_size)
         self.tta = tta
-        self.batch_size = 1 if runtime.device.type == "cpu" else (batch_size or runtime.default_batch)
         self._classes = len(contract.classes)
         self._gate = contract.task == "damage" and contract.localisation == "gate"
-        self._module = module.to(runtime.device).eval()
-        self._normalise = [_normaliser(spec, runtime.device) for spec in contract.inputs]
 
     @property
     def channels(self) -> int:
         """Channels of the scores: one per class, and two of the localisation head where that gates."""
         return self._classes + (2 if self._gate else 0)
 
-    def parameters(self) -> Iterator[Tensor]:
-        """The network's weights."""
-        return self._module.parameters()
-
-    def __call__(
-        self, images: Sequence[NDArray[np.generic]], valid: Sequence[NDArray[np.bool_]]
-    ) -> Iterator[NDArray[np.float32]]:
-        """Scores of a list of windows.
-
-        Args:
-            images: per input ``[N, bands, H, W]`` in the contract's unit.
-            valid: per input ``[N, H, W]``; invalid pixels enter the network as the training mean.
-
-        Yields:
-            ``[channels, H, W]`` float32 for each of the N windows in order. When the device runs out of memory the
-            batch is halved for good; a single window that does not fit raises torch's error.
-        """
-        count = images[0].shape[0]
-        done = 0
-        while done < count:
-            step = min(self.batch_size, count - done)
-            part = slice(done, done + step)
-            try:
-                scores = self._forward([x[part] for x in images], [v[part] for v in valid])
-            except torch.cuda.OutOfMemoryError:
-                if step == 1:
-                    raise
-                self.batch_size = step // 2
-                torch.cuda.empty_cache()
-                continue
-            yield from scores
-            done += step
-
-    @torch.inference_mode()
-    def _forward(
-        self, images: Sequence[NDArray[np.generic]], valid: Sequence[NDArray[np.bool_]]
-    ) -> NDArray[np.float32]:
-        tensors = [
-            normalise(torch.from_numpy(image).to(self.runtime.device), torch.from_numpy(mask).to(self.runtime.device))
-            for normalise, image, mask in zip(self._normalise, images, valid, strict=True)
-        ]
+    def _answer(self, tensors: Sequence[Tensor]) -> NDArray[np.float32]:
         if not self.tta:
             return self._scores(tensors).cpu().numpy()
         total: Tensor | None = None
@@ -138,10 +169,7 @@ class Predictor:
         return (total / len(D4)).cpu().numpy()
 
     def _scores(self, tensors: Sequence[Tensor]) -> Tensor:
-        with torch.autocast(
-            self.runtime.device.type, self.runtime.precision, enabled=self.runtime.precision != torch.float32
-        ):
-            out = self._module(*tensors)
+        out = self._run(tensors)
         localisation, logits = out if isinstance(out, tuple) else (None, out)
         probabilities = (logits.float() / self.contract.temperature).softmax(1)
         if not self._gate:
