@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import tarfile
 import zipfile
 from collections import Counter
@@ -85,7 +86,7 @@ class Card:
         size: number and size of its images, in words.
         modality: sensors, in words.
         bands: channels of the images, in words.
-        gsd_m: metres per pixel, (finest, coarsest).
+        gsd_m: metres per pixel, (finest, coarsest); None where it is not stated.
         splits: names of the splits with their number of samples; None where it is not stated or depends on a choice.
         layout: the folders and files below the root.
         source: where the layout was learnt.
@@ -103,7 +104,7 @@ class Card:
     size: str
     modality: str
     bands: str
-    gsd_m: tuple[float, float]
+    gsd_m: tuple[float, float] | None
     splits: Mapping[str, int | None]
     layout: str
     source: str
@@ -345,6 +346,14 @@ class PublicDataset(NonGeoDataset):
         return NotFoundError(
             f"{card.title} is not complete in {self.root}.", found=found, expected=card.layout, hint=fetch
         )
+
+    def _first(self, *paths: Path) -> Path:
+        """The first of several places that exists.
+
+        Raises:
+            NotFoundError: none does; names the first.
+        """
+        return next((path for path in paths if path.exists()), None) or self._need(paths[0])
 
     def _folder(self, folder: Path, suffixes: Sequence[str] = IMAGES) -> list[Path]:
         """The files of a folder with one of the suffixes, sorted by name.
@@ -612,12 +621,43 @@ class PairedDataset(PublicDataset):
             return _stretched(image[:1], valid)
         return super()._picture(image, valid)
 
+    def _matched(
+        self,
+        folders: Mapping[str, Path],
+        names: Sequence[str] | None = None,
+        stems: Mapping[str, Callable[[str], str]] | None = None,
+        suffixes: Sequence[str] = IMAGES,
+    ) -> list[Item]:
+        """Items of the files that bear one name in several folders.
+
+        Args:
+            folders: by sample key; that of a sensor that is not loaded is passed over.
+            names: the names to take; None takes all, and then every file must have its counterparts.
+            stems: by sample key, file stem to name; the stem itself where left out.
+            suffixes: of the files.
+
+        Raises:
+            NotFoundError: a folder or a counterpart is missing; names it.
+        """
+        unused = {"optical": "image_sar", "sar": "image"}.get(self.modality)
+        found = {
+            key: {(stems or {}).get(key, str)(path.stem): path for path in self._folder(folder, suffixes)}
+            for key, folder in folders.items()
+            if key != unused
+        }
+        wanted = list(names) if names is not None else sorted({n for by in found.values() for n in by}, key=natural)
+        for key, by_name in found.items():
+            missing = [name for name in wanted if name not in by_name]
+            if missing:
+                raise self._not_found(f"{folders[key]} lacks {missing[0]} and {len(missing) - 1} more")
+        return [Item(name, {key: by_name[name] for key, by_name in found.items()}) for name in wanted]
+
     @classmethod
     def statistics(cls, of: Literal["pretraining", "probe"] = "pretraining") -> dict[str, Normalisation]:
         """Published (mean, std) of ``image`` and ``image_sar``, for images of 8 bits divided by 255.
 
         Source: scenarri/CoDeMAE, the statistics of OSPretrain-1M (``pretraining``) and of the linear probes
-        (``probe``; its optical images may have more bands than three, its SAR images are VV, VH and their mean).
+        (``probe``; Sentinel-2 bands in the order of ``all_bands``, SAR as VV, VH and their mean).
 
         Raises:
             InputError: none are published for this dataset.
@@ -633,10 +673,14 @@ class PairedDataset(PublicDataset):
         else:
             text = (package_files("codemae_datasets.public") / "probe_stats.json").read_text(encoding="utf-8")
         found = json.loads(text)["datasets"][name]
-        return {
-            key: (tuple(found[modality]["mean"]), tuple(found[modality]["std"]))
-            for key, modality in (("image", "rgb"), ("image_sar", "sar"))
-        }
+        result = {}
+        for key, modality in (("image", "rgb"), ("image_sar", "sar")):
+            mean, std = found[modality]["mean"], found[modality]["std"]
+            order = found[modality].get("bands")
+            if order:
+                mean, std = ([values[order.index(band)] for band in cls.all_bands] for values in (mean, std))
+            result[key] = (tuple(mean), tuple(std))
+        return result
 
 
 def collate(samples: Sequence[Sample]) -> dict[str, Any]:
@@ -652,6 +696,11 @@ def collate(samples: Sequence[Sample]) -> dict[str, Any]:
 
 
 # names
+
+
+def natural(name: str) -> tuple[Any, ...]:
+    """Sorts names by the numbers in them: 2 before 10."""
+    return tuple((0, int(part), "") if part.isdigit() else (1, 0, part) for part in re.split(r"(\d+)", name))
 
 
 def one_of(kind: str, value: str, valid: Iterable[str], dataset: PublicDataset) -> str:
