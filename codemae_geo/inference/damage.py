@@ -30,6 +30,7 @@ from codemae_geo.inference.job import (
     protect_inputs,
     run_job,
 )
+from codemae_geo.inference.predictor import Predictor
 from codemae_geo.outputs import FolderStaging
 from codemae_geo.progress import Reporter
 from codemae_geo.raster.align import Overlap, overlap, same_scene, target_grid
@@ -66,7 +67,7 @@ def prepare_damage(
     options: MapOptions | None = None,
     check_offset: bool = True,
     reporter: Reporter | None = None,
-) -> Job:
+) -> Job[Predictor]:
     """Open and check everything that :func:`map_damage` needs, without writing.
 
     Arguments and errors are those of :func:`map_damage`; ``footprints`` are already read here.

@@ -1,7 +1,7 @@
 """A job: scenes, model, grid, windows, checked and ready; and the run that turns it into rasters.
 
-Both commands that make maps, damage and predict, prepare a :class:`Job` and call :func:`run_job`; they differ in the
-inputs that they open and in what they derive from the class raster.
+Every command that runs a model over scenes prepares a :class:`Job`. The two that make maps, damage and predict, call
+:func:`run_job`; they differ in the inputs that they open and in what they derive from the class raster.
 """
 
 from __future__ import annotations
@@ -15,9 +15,10 @@ from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Generic, Literal, TypeVar
 
 import numpy as np
+from affine import Affine
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 
@@ -25,13 +26,13 @@ from codemae_geo import __version__
 from codemae_geo.classes import NODATA, ClassTable
 from codemae_geo.errors import InputError, ModelError, OutputError
 from codemae_geo.inference import engine
-from codemae_geo.inference.device import choose_runtime
-from codemae_geo.inference.predictor import Predictor
+from codemae_geo.inference.device import Runtime, choose_runtime
+from codemae_geo.inference.predictor import Predictor, WindowNetwork
 from codemae_geo.outputs import FolderStaging, check_space, write_failure
 from codemae_geo.progress import Reporter
 from codemae_geo.raster.align import crop
 from codemae_geo.raster.env import is_remote
-from codemae_geo.raster.geo import ground_sample_distance
+from codemae_geo.raster.geo import ground_sample_distance, shifted
 from codemae_geo.raster.mask import GeometryMask
 from codemae_geo.raster.read import AlignedReader
 from codemae_geo.raster.scene import Scene
@@ -44,6 +45,14 @@ from codemae_geo.weights import InputSpec, ModelPackage, load_model
 
 #: task -> name of its class raster and GeoPackage, without ending
 STEMS = {"damage": "damage", "segmentation": "classes"}
+#: task -> files that a run may write besides ``summary.json``
+OUTPUTS = {
+    **{task: (f"{s}.tif", f"{s}.gpkg", "confidence.tif", "probabilities.tif") for task, s in STEMS.items()},
+    "embedding": ("embedding.tif", "components.tif"),
+    "object-detection": ("detections.gpkg",),
+}
+#: task -> command that runs a model for it
+COMMANDS = {"damage": "damage", "segmentation": "predict", "embedding": "embed", "object-detection": "detect"}
 #: share of pixels with one extreme value above which it is taken for undeclared nodata
 FILL_SHARE = 0.05
 #: bytes of each end of a file that its fingerprint covers
@@ -120,18 +129,25 @@ class MapOptions:
     probabilities: bool = False
 
 
+Network = TypeVar("Network", bound=WindowNetwork[Any])
+
+
 @dataclass
-class Job:
-    """Everything that a run needs, checked; nothing is written yet."""
+class Job(Generic[Network]):
+    """Everything that a run needs, checked; nothing is written yet.
+
+    ``grid`` has the pixels that are read, ``plan`` counts cells of ``stride`` x ``stride`` of them.
+    """
 
     task: str
     package: ModelPackage
-    predictor: Predictor
+    predictor: Network
     scenes: list[Scene]
     conversions: list[Conversion]
     grid: GeoBox
     plan: TilePlan
     options: MapOptions
+    stride: int = 1
     region: engine.Region | None = None
     #: facts about the inputs for the summary (overlap, offset)
     facts: dict[str, Any] = field(default_factory=dict)
@@ -142,6 +158,13 @@ class Job:
     def classes(self) -> ClassTable:
         """Classes of the map."""
         return self.package.contract.class_table
+
+    @property
+    def cells(self) -> GeoBox:
+        """The grid of the answers."""
+        if self.stride == 1:
+            return self.grid
+        return GeoBox((self.plan.height, self.plan.width), self.grid.affine * Affine.scale(self.stride), self.grid.crs)
 
 
 @dataclass(frozen=True)
@@ -166,8 +189,7 @@ def protect_inputs(out: str | Path, task: str, inputs: Sequence[str | Path | Non
         OutputError: an input is a file of the output folder that this run would write.
     """
     folder = Path(out).resolve()
-    stem = STEMS[task]
-    names = {f"{stem}.tif", f"{stem}.gpkg", "confidence.tif", "probabilities.tif", "summary.json"}
+    names = {*OUTPUTS[task], "summary.json"}
     for path in filter(None, inputs):
         local = Path(str(path).split("|")[0]).resolve()
         if local.parent == folder and local.name in names:
@@ -179,15 +201,21 @@ def protect_inputs(out: str | Path, task: str, inputs: Sequence[str | Path | Non
             )
 
 
-def crop_to_aoi(grid: GeoBox, aoi: str | Path) -> tuple[GeoBox, GeometryMask]:
-    """The part of a grid that covers an area of interest, and the mask of the area on it.
+def crop_to_aoi(grid: GeoBox, aoi: str | Path, stride: int = 1) -> tuple[GeoBox, GeometryMask]:
+    """The part of a grid, in whole cells of ``stride`` pixels, that covers an area of interest, and its mask there.
 
     Raises:
         InputError: the file cannot be read as polygons, or the area lies outside.
     """
     area = read_aoi(aoi, to_crs=grid.crs)
-    part = crop(grid, area, grid.crs, "--aoi")
+    part = whole_cells(crop(grid, area, grid.crs, "--aoi"), stride)
     return part, GeometryMask([area], part)
+
+
+def whole_cells(grid: GeoBox, stride: int) -> GeoBox:
+    """The grid, extended to the right and below until both sides divide by ``stride``."""
+    rows, columns = grid.shape.yx
+    return shifted(grid, 0, rows + -rows % stride, 0, columns + -columns % stride)
 
 
 def open_package(model: str | Path, task: str, *, role: str) -> ModelPackage:
@@ -197,13 +225,14 @@ def open_package(model: str | Path, task: str, *, role: str) -> ModelPackage:
         ModelError: it cannot be loaded, or its task is another.
     """
     package = load_model(model)
-    if package.contract.task != task:
-        other = "predict" if task == "damage" else "damage"
+    found = package.contract.task
+    if found != task:
+        other = f"try codemae {COMMANDS[found]}, or " if found in COMMANDS else "name "
         raise ModelError(
             f"the model {package.contract.name} does not fit {role}",
-            found=f"task {package.contract.task}",
+            found=f"task {found}",
             expected=f"task {task}",
-            hint=f"try codemae {other}, or another --model (codemae models list)",
+            hint=f"{other}another model (codemae models list)",
         )
     return package
 
@@ -216,8 +245,36 @@ def prepare(
     grid: GeoBox,
     options: MapOptions,
     reporter: Reporter,
-) -> Job:
+) -> Job[Predictor]:
+    """A job that makes a map, see :func:`prepare_windows`."""
+
+    def network(runtime: Runtime) -> Predictor:
+        return Predictor(package.module, package.contract, runtime, tta=options.tta, batch_size=options.batch_size)
+
+    return prepare_windows(task, package, requests, scenes, grid, options, reporter, network)
+
+
+def prepare_windows(
+    task: str,
+    package: ModelPackage,
+    requests: Sequence[SceneRequest],
+    scenes: Sequence[Scene],
+    grid: GeoBox,
+    options: MapOptions,
+    reporter: Reporter,
+    network: Callable[[Runtime], Network],
+    *,
+    stride: int = 1,
+    multiple: int = 32,
+) -> Job[Network]:
     """Plan the windows, choose the device, and decide how stored values become what the model takes.
+
+    Args:
+        task, package, requests, scenes, options, reporter: see :class:`Job`.
+        grid: pixels to read; its sides divide by ``stride``.
+        network: makes the network for a device.
+        stride: pixels of the grid, along either axis, that the network answers by one.
+        multiple: side in pixels of the smallest block that the network takes, a multiple of ``stride``.
 
     Raises:
         InputError: a scene has no valid pixel, an option is out of range, the device is missing.
@@ -254,14 +311,20 @@ def prepare(
             )
     runtime = choose_runtime(options.device, options.precision)
     reporter.log(f"device: {runtime.describe()}")
-    predictor = Predictor(package.module, contract, runtime, tta=options.tta, batch_size=options.batch_size)
-    height, width = grid.shape
+    predictor = network(runtime)
+    height, width = (side // stride for side in grid.shape.yx)
+    window = (options.window or contract.window) // stride
     overlap = contract.overlap if options.overlap is None else options.overlap
     try:
-        plan = plan_tiles(height, width, options.window or contract.window, overlap, blend=options.blend)
+        plan = plan_tiles(height, width, window, overlap, blend=options.blend, multiple=multiple // stride)
     except ValueError as error:
         raise InputError(str(error)) from error
-    return Job(task, package, predictor, list(scenes), conversions, grid, plan, options)
+    return Job(task, package, predictor, list(scenes), conversions, grid, plan, options, stride)
+
+
+def nodata_option(role: str) -> str:
+    """The option that overrides a scene's nodata value."""
+    return "--nodata" if role == "image" else f"--{role}-nodata"
 
 
 def warn_of_fill(role: str, sample: NDArray[Any], valid: NDArray[np.bool_], reporter: Reporter) -> None:
@@ -276,7 +339,7 @@ def warn_of_fill(role: str, sample: NDArray[Any], valid: NDArray[np.bool_], repo
     for fill in {values.min().item(), values.max().item()}:
         share = float((values == fill).all(0).mean())
         if FILL_SHARE < share < 1:
-            option = "--nodata" if role == "image" else f"--{role}-nodata"
+            option = nodata_option(role)
             reporter.warning(
                 "nodata",
                 f"{share:.0%} of the sampled {role} pixels are exactly {fill:g} and the files declare no nodata value; "
@@ -284,43 +347,56 @@ def warn_of_fill(role: str, sample: NDArray[Any], valid: NDArray[np.bool_], repo
             )
 
 
-def estimate(job: Job) -> dict[str, Any]:
-    """What a run will take: grid, windows, memory and disk, for ``--dry-run``."""
+def estimate(job: Job[Predictor]) -> dict[str, Any]:
+    """What a map will take: grid, windows, memory and disk, for ``--dry-run``."""
+    outputs = 2 + (len(job.classes) if job.options.probabilities else 0)
+    blocks = 512 * job.plan.width * outputs
+    return estimate_run(job, job.predictor.channels, blocks, estimate_bytes(job.cells, outputs))
+
+
+def estimate_run(job: Job[Any], channels: int, block_bytes: int, disk_bytes: int) -> dict[str, Any]:
+    """What a run will take, for ``--dry-run``.
+
+    Args:
+        job: the run.
+        channels: channels of the scores that are blended; 0 without blending.
+        block_bytes: memory of the rasters' rows of blocks.
+        disk_bytes: disk space.
+    """
     rows, width = min(job.plan.window[0], job.plan.height), job.plan.width
+    pixels = rows * width * job.stride**2
     bands = [(s.band_count, 1 if c.target == "uint8" else 4) for s, c in zip(job.scenes, job.conversions, strict=True)]
-    classes, channels = len(job.classes), job.predictor.channels
-    outputs = 2 + (classes if job.options.probabilities else 0)
     memory = {
         # a strip, the strip read ahead, and the window-high copy while rows move up
-        "input_strips": sum(3 * rows * width * (count * size + 1) for count, size in bands),
+        "input_strips": sum(3 * pixels * (count * size + 1) for count, size in bands),
         "score_ring": 2 * channels * 4 * rows * width,
         "finished_rows": 3 * channels * 4 * rows * width,
-        "output_blocks": 512 * width * outputs,
+        "output_blocks": block_bytes,
         # one cache for the whole process, sized by the readers
         "gdal_cache": max(
             AlignedReader(s, job.grid, c).cache_bytes for s, c in zip(job.scenes, job.conversions, strict=True)
         ),
         "weights": sum(p.numel() * p.element_size() for p in job.predictor.parameters()),
     }
-    disk = estimate_bytes(job.grid, outputs)
+    memory = {name: size for name, size in memory.items() if size}
     return {
-        "grid": describe_grid(job.grid),
+        "grid": describe_grid(job.cells),
         "windows": {
             "count": len(job.plan),
-            "size": list(job.plan.window),
+            "size": [side * job.stride for side in job.plan.window],
             "rows": len(job.plan.row_starts),
             "columns": len(job.plan.col_starts),
             "blend": job.options.blend,
         },
         "device": job.predictor.runtime.describe(),
         "memory_bytes": {**memory, "total": sum(memory.values())},
-        "disk_bytes": disk,
+        "disk_bytes": disk_bytes,
         **job.facts,
     }
 
 
 @contextmanager
-def open_readers(job: Job) -> Iterator[list[AlignedReader]]:
+def open_readers(job: Job[Any]) -> Iterator[list[AlignedReader]]:
     """One reader per scene, on the job's grid."""
     with ExitStack() as stack:
         yield [
@@ -329,7 +405,7 @@ def open_readers(job: Job) -> Iterator[list[AlignedReader]]:
         ]
 
 
-def run_job(job: Job, staging: FolderStaging, reporter: Reporter) -> tuple[dict[str, Path], dict[str, Any]]:
+def run_job(job: Job[Predictor], staging: FolderStaging, reporter: Reporter) -> tuple[dict[str, Path], dict[str, Any]]:
     """Run the network over the grid and write class, confidence and (if asked) probability rasters.
 
     Returns:
@@ -354,20 +430,28 @@ def run_job(job: Job, staging: FolderStaging, reporter: Reporter) -> tuple[dict[
                 reporter=reporter,
             )
         if not sink.pixels.any():
-            raise InputError(
-                "no pixel could be analysed",
-                found="every pixel is nodata in at least one scene, or outside the area asked for",
-                hint="look at the scenes with codemae info; --pre-nodata and --post-nodata override the files' nodata",
-            )
+            raise nothing_analysed(job)
         with reporter.stage("write"):
             sink.close()
     return sink.outputs, _summary(job, sink, stats, reporter)
 
 
+def nothing_analysed(job: Job[Any]) -> InputError:
+    """The error for a run in which nothing was there to be analysed."""
+    options = " and ".join(nodata_option(scene.role) for scene in job.scenes)
+    return InputError(
+        "no pixel could be analysed",
+        found=f"every pixel is nodata in {'at least one' if len(job.scenes) > 1 else 'the'} scene, or outside the area"
+        " asked for",
+        hint=f"look at the scenes with codemae info; {options} override{'' if len(job.scenes) > 1 else 's'} the files'"
+        " nodata",
+    )
+
+
 class MapSink:
     """Takes finished rows from the engine: decodes them, writes them, and counts pixels and areas per class."""
 
-    def __init__(self, job: Job, folder: Path) -> None:
+    def __init__(self, job: Job[Predictor], folder: Path) -> None:
         self._job = job
         self._stack = ExitStack()
         classes = job.classes
@@ -427,7 +511,7 @@ class MapSink:
         self._stack.__exit__(*error)
 
 
-def make_tags(job: Job) -> dict[str, str]:
+def make_tags(job: Job[Any]) -> dict[str, str]:
     """Tags of every raster: who made it, from what, with which model and parameters."""
     contract = job.package.contract
     return {
@@ -487,7 +571,7 @@ def write_summary(path: Path, summary: Mapping[str, Any]) -> None:
 
 
 def finish(
-    job: Job, staging: FolderStaging, outputs: dict[str, Path], summary: dict[str, Any], reporter: Reporter
+    job: Job[Any], staging: FolderStaging, outputs: dict[str, Path], summary: dict[str, Any], reporter: Reporter
 ) -> MapResult:
     """Write the summary, move everything into place, and name the final files."""
     outputs = {**outputs, "summary": staging.folder / "summary.json"}
@@ -496,15 +580,36 @@ def finish(
     summary["warnings"] = reporter.warnings
     summary["seconds"] = {name: round(s, 3) for name, s in reporter.seconds.items()}
     write_summary(outputs["summary"], summary)
-    stem = STEMS[job.task]
-    staging.publish_all(stale=[f"{stem}.tif", f"{stem}.gpkg", "confidence.tif", "probabilities.tif"])
+    staging.publish_all(stale=OUTPUTS[job.task])
     return MapResult(staging.path, final, summary)
 
 
-def _summary(job: Job, sink: MapSink, stats: engine.EngineStats, reporter: Reporter) -> dict[str, Any]:
-    contract = job.package.contract
+def _summary(job: Job[Predictor], sink: MapSink, stats: engine.EngineStats, reporter: Reporter) -> dict[str, Any]:
     total = int(sink.pixels.sum())
     height, width = job.grid.shape
+    return {
+        **describe_run(job, stats),
+        "analysed": {
+            "pixels": total,
+            "share": total / (height * width),
+            "area_m2": float(sink.area_m2.sum()),
+        },
+        "classes": [
+            {
+                "value": c.value,
+                "name": c.name,
+                "pixels": int(n),
+                "share": float(n / total),
+                "area_m2": float(a),
+            }
+            for c, n, a in zip(job.classes, sink.pixels, sink.area_m2, strict=True)
+        ],
+    }
+
+
+def describe_run(job: Job[Any], stats: engine.EngineStats) -> dict[str, Any]:
+    """What every summary tells: task, model, inputs, grid, parameters, device, windows, versions."""
+    contract = job.package.contract
     return {
         "task": job.task,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -527,26 +632,11 @@ def _summary(job: Job, sink: MapSink, stats: engine.EngineStats, reporter: Repor
             }
             for scene, conversion in zip(job.scenes, job.conversions, strict=True)
         },
-        "grid": describe_grid(job.grid),
+        "grid": describe_grid(job.cells),
         **job.facts,
         "parameters": job.parameters,
         "device": job.predictor.runtime.describe(),
         "windows": asdict(stats),
-        "analysed": {
-            "pixels": total,
-            "share": total / (height * width),
-            "area_m2": float(sink.area_m2.sum()),
-        },
-        "classes": [
-            {
-                "value": c.value,
-                "name": c.name,
-                "pixels": int(n),
-                "share": float(n / total),
-                "area_m2": float(a),
-            }
-            for c, n, a in zip(job.classes, sink.pixels, sink.area_m2, strict=True)
-        ],
         "versions": {
             "codemae_geo": __version__,
             "python": platform.python_version(),

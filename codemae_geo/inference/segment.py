@@ -23,6 +23,7 @@ from codemae_geo.inference.job import (
     protect_inputs,
     run_job,
 )
+from codemae_geo.inference.predictor import Predictor
 from codemae_geo.outputs import FolderStaging
 from codemae_geo.progress import Reporter
 from codemae_geo.raster.align import target_grid
@@ -40,7 +41,7 @@ def prepare_predict(
     res: float | None = None,
     options: MapOptions | None = None,
     reporter: Reporter | None = None,
-) -> Job:
+) -> Job[Predictor]:
     """Open and check everything that :func:`predict` needs, without writing."""
     options = options or MapOptions()
     reporter = reporter or Reporter()
