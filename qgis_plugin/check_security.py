@@ -33,7 +33,8 @@ def _bandit(folder: Path) -> list[str]:
 
 
 def _secrets(folder: Path) -> list[str]:
-    done = _run("detect_secrets", "scan", "--all-files", str(folder))
+    # it passes over files that lie outside the current folder without a word
+    done = _run("detect_secrets", "scan", "--all-files", ".", folder=folder)
     if done.returncode != 0:
         raise RuntimeError(done.stderr)
     results = json.loads(done.stdout)["results"]
@@ -45,8 +46,10 @@ def _secrets(folder: Path) -> list[str]:
     ]
 
 
-def _run(module: str, *args: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, "-m", module, *args], capture_output=True, text=True, check=False)
+def _run(module: str, *args: str, folder: Path | None = None) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", module, *args], capture_output=True, text=True, check=False, cwd=folder
+    )
 
 
 def main() -> int:

@@ -168,7 +168,7 @@ def call(
         EngineError: it cannot be started, takes too long or prints nothing.
         Cancelled: ``is_cancelled`` said so.
     """
-    with Child([*runtime.command, *args]) as child:
+    with Child([*runtime.command, *args], grace=0) as child:
         text = "\n".join(child.lines(is_cancelled, timeout))
         status = child.wait()
         if not text.strip():
