@@ -27,6 +27,13 @@ CATALOGUE: dict[str, str] = {
     "fair1m": "fair1m:FAIR1M",
     "vaihingen": "vaihingen:Vaihingen",
     "potsdam": "potsdam:Potsdam",
+    "fair_csar": "fair_csar:FAIRCSAR",
+    "sardet_100k": "sardet_100k:SARDet100K",
+    "sardet_180k": "sardet_180k:SARDet180K",
+    "atrnet_star": "atrnet_star:ATRNetSTAR",
+    "mstar": "mstar:MSTAR",
+    "fusar_ship": "fusar_ship:FUSARShip",
+    "sar_acd": "sar_acd:SARACD",
 }
 
 

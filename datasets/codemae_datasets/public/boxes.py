@@ -17,8 +17,12 @@ from torch import Tensor
 from codemae_geo.errors import InputError
 
 
-def read_voc(path: Path) -> tuple[list[list[float]], list[str]]:
+def read_voc(path: Path, name: str = "name") -> tuple[list[list[float]], list[str]]:
     """Horizontal boxes (x0, y0, x1, y1) of a Pascal VOC file.
+
+    Args:
+        path: the file.
+        name: the field that names the class.
 
     Raises:
         InputError: not such a file.
@@ -26,7 +30,7 @@ def read_voc(path: Path) -> tuple[list[list[float]], list[str]]:
     boxes, names = [], []
     for element in _root(path).iter("object"):
         boxes.append([_number(element, f"bndbox/{key}", path) for key in ("xmin", "ymin", "xmax", "ymax")])
-        names.append(_text(element, "name", path))
+        names.append(_text(element, name, path))
     return boxes, names
 
 

@@ -25,7 +25,7 @@ class FAIR1M(OrientedDataset):
         name="fair1m",
         title="FAIR1M",
         home="https://www.gaofen-challenge.com/benchmark",
-        licence="CC BY-NC-SA 3.0",
+        licence="as on its page; for research",
         citation="Sun et al., ISPRS Journal 184, 2022, doi:10.1016/j.isprsjprs.2021.12.004",
         size="more than 15,000 images of 1,000 to 10,000 pixels (149,881 patches in OSPretrain-1M)",
         modality="optical (Gaofen, Google Earth)",

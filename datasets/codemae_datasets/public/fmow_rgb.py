@@ -37,7 +37,7 @@ class FMoWRGB(PublicDataset):
         size="about 200 GB, images of very different sizes",
         modality="optical",
         bands="RGB, 8 bits",
-        gsd_m=(0.3, 3.7),
+        gsd_m=None,
         splits={"train": 363_571, "val": 53_041},
         layout="{train,val}/<category>/<category>_<place>/<category>_<place>_<visit>_rgb.jpg with a .json beside it",
         source="README of fMoW/dataset (s3://spacenet-dataset/Hosted-Datasets/fmow/fmow-rgb); torchgeo's FMoW (0.11)",
