@@ -7,7 +7,19 @@ from typing import Annotated
 
 import typer
 
-from codemae_cli.commands import buildings, checkpair, damage, demo, doctor, engine, info, models, predict, pretrain
+from codemae_cli.commands import (
+    buildings,
+    checkpair,
+    damage,
+    demo,
+    doctor,
+    engine,
+    info,
+    models,
+    predict,
+    pretrain,
+    qgis_setup,
+)
 
 app = typer.Typer(
     name="codemae",
@@ -50,6 +62,7 @@ app.command("buildings", epilog=buildings.EXAMPLES)(buildings.buildings)
 app.command("pretrain", epilog=pretrain.EXAMPLES)(pretrain.pretrain)
 app.command("info", epilog=info.EXAMPLES)(info.info)
 app.command("doctor", epilog=doctor.EXAMPLES)(doctor.doctor)
+app.command("qgis-setup", epilog=qgis_setup.EXAMPLES)(qgis_setup.qgis_setup)
 app.command("engine", epilog=engine.EXAMPLES, hidden=True)(engine.engine)
 app.add_typer(models.app, name="models")
 

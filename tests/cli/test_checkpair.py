@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import rasterio
 from codemae_cli.protocol import problems
+from codemae_cli.show import show_pair
 from support.scenes import Pair, Result, write_raster
 
 import codemae_geo.raster.dates
@@ -167,13 +168,16 @@ def test_what_cannot_be_read_is_an_error(tmp_path: Path, pair: Pair) -> None:
         check_pair(pair.pre, pair.post, model="nonsense")
 
 
-def test_the_command(pair: Pair, tmp_path: Path, codemae: Callable[..., Result]) -> None:
+def test_the_command(
+    pair: Pair, tmp_path: Path, codemae: Callable[..., Result], capsys: pytest.CaptureFixture[str]
+) -> None:
     lines = codemae("checkpair", "--pre", pair.pre, "--post", pair.post, "--progress", "json").out.splitlines()
     events: list[dict[str, Any]] = [json.loads(line) for line in lines]
     assert all(problems(e) == [] for e in events)
     assert events[-1]["outputs"] == {} and events[-1]["summary"]["verdict"] == "usable"
     far = write_raster(tmp_path / "far.tif", origin=(500000.0, 4104000.0))
-    text = codemae("checkpair", "--pre", pair.pre, pair.pre, "--post", far)
-    assert text.code == 0 and text.out.endswith("not usable\n") and "do not overlap" in text.out
-    refused = codemae("checkpair", "--pre", tmp_path / "gone.tif", "--post", far, "--json")
+    show_pair(check_pair(pair.pre, far).as_dict())
+    text = capsys.readouterr().out
+    assert text.endswith("not usable\n") and "do not overlap" in text and "EPSG:32615" in text
+    refused = codemae("checkpair", "--pre", far, tmp_path / "gone.tif", "--post", far, "--json")
     assert refused.code == 1 and "gone.tif" in refused.json["error"]["message"] and "Traceback" not in refused.err
