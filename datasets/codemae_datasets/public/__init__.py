@@ -15,6 +15,31 @@ if TYPE_CHECKING:
 
 #: name to "module:Class", the module below this package
 CATALOGUE: dict[str, str] = {
+    # optical with SAR
+    "msaw": "msaw:MSAW",
+    "qxs_saropt": "qxs_saropt:QXSSAROPT",
+    "ddhr_xa": "ddhr:DDHRXA",
+    "ddhr_dy": "ddhr:DDHRDY",
+    "ddhr_sk": "ddhr:DDHRSK",
+    "whu_opt_sar": "whu_opt_sar:WHUOPTSAR",
+    "dfc23_track1": "dfc23:DFC23Track1",
+    "dfc23_track2": "dfc23:DFC23Track2",
+    "ogsod2": "ogsod2:OGSOD2",
+    "gfge_so": "gfge_so:GFGESO",
+    "openearthmap_sar": "openearthmap_sar:OpenEarthMapSAR",
+    "earthmiss": "earthmiss:EarthMiss",
+    "osdataset2": "osdataset2:OSdataset2",
+    "pie_rgb_sar": "pie_rgb_sar:PIERGBSAR",
+    "yeseg_opt_sar": "yeseg_opt_sar:YESegOPTSAR",
+    "dfc20": "dfc20:DFC20",
+    "sen12ms": "sen12ms:SEN12MS",
+    "bigearthnet_mm": "bigearthnet:BigEarthNetMM",
+    "bigearthnet_v2": "bigearthnet:BigEarthNet2",
+    "eurosat_mm": "eurosat_mm:EuroSATMM",
+    "ssl4eo_s12": "ssl4eo:SSL4EOS12",
+    "ssl4eo_s12_l2a": "ssl4eo:SSL4EOS12L2A",
+    "geonrw": "geonrw:GeoNRW",
+    # one sensor
     "aid": "aid:AID",
     "whu_rs19": "whu_rs19:WHURS19",
     "rsd46_whu": "rsd46_whu:RSD46WHU",

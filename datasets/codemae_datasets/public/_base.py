@@ -12,9 +12,11 @@ import hashlib
 import json
 import re
 import tarfile
+import warnings
 import zipfile
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib.resources import files as package_files
 from pathlib import Path, PurePosixPath, PureWindowsPath
@@ -645,11 +647,17 @@ class PairedDataset(PublicDataset):
             for key, folder in folders.items()
             if key != unused
         }
+        return self._joined(found, names)
+
+    def _joined(self, found: Mapping[str, Mapping[str, Path]], names: Sequence[str] | None = None) -> list[Item]:
+        """Items of files by sample key and name; see :meth:`_matched`."""
         wanted = list(names) if names is not None else sorted({n for by in found.values() for n in by}, key=natural)
         for key, by_name in found.items():
             missing = [name for name in wanted if name not in by_name]
             if missing:
-                raise self._not_found(f"{folders[key]} lacks {missing[0]} and {len(missing) - 1} more")
+                kind = {"image": "optical image", "image_sar": "SAR image"}.get(key, key)
+                more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
+                raise self._not_found(f"{missing[0]}{more} without its {kind}")
         return [Item(name, {key: by_name[name] for key, by_name in found.items()}) for name in wanted]
 
     @classmethod
@@ -688,7 +696,7 @@ def collate(samples: Sequence[Sample]) -> dict[str, Any]:
 
     Pass it to a DataLoader as ``collate_fn`` for datasets with ``bbox_xyxy``.
     """
-    ragged = {"bbox_xyxy", "label", "masks"} if "bbox_xyxy" in samples[0] else set()
+    ragged = {"bbox_xyxy", "label", "masks", "corners"} if "bbox_xyxy" in samples[0] else set()
     return {
         key: [sample[key] for sample in samples] if key in ragged else default_collate([s[key] for s in samples])
         for key in samples[0]
@@ -744,11 +752,19 @@ def read_codes(path: Path) -> npt.NDArray[np.int64]:
     return _pixels(path, palette="index")[0].astype(np.int64)
 
 
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Without the warning that a patch has no georeference: many datasets publish none."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)
+        yield
+
+
 def _pixels(path: Path, palette: Literal["rgb", "index"]) -> npt.NDArray[Any]:
     """[C, H, W] in the type of the file."""
     try:
         if path.suffix.lower() in RASTERS:
-            with rasterio.open(path) as file:
+            with quiet(), rasterio.open(path) as file:
                 return file.read()
         if path.suffix.lower() == ".npy":
             array = np.load(path, allow_pickle=False)

@@ -1,0 +1,54 @@
+"""GeoNRW: aerial photographs, elevation and land cover of North Rhine-Westphalia.
+
+Baier et al., "Synthesizing Optical and SAR Imagery From Land Cover Maps and Auxiliary Raster Data", IEEE TGRS 60, 2022.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from torchgeo.datasets import GeoNRW as TorchGeoGeoNRW
+
+from codemae_datasets.public._base import Archive, Card, Item, PublicDataset, Sample, read_image
+
+
+class GeoNRW(PublicDataset):
+    """``image`` RGB, ``dem`` float32 [1, H, W] in metres, ``mask`` 0 to 10. The splits are cities."""
+
+    card: ClassVar[Card] = Card(
+        name="geonrw",
+        title="GeoNRW",
+        home="https://ieee-dataport.org/open-access/geonrw",
+        licence="CC BY 4.0",
+        citation="Baier et al., IEEE TGRS 60, 2022, doi:10.1109/TGRS.2021.3068532",
+        size="7,783 tiles of 1,000 x 1,000 pixels",
+        modality="optical (aerial) + elevation",
+        bands="RGB, 8 bits; elevation in metres",
+        gsd_m=(1.0, 1.0),
+        splits={"train": 7_298, "test": 485},
+        layout="<city>/<x>_<y>_rgb.jp2, <city>/<x>_<y>_dem.tif, <city>/<x>_<y>_seg.tif",
+        source="torchgeo's GeoNRW",
+        task="land cover",
+        classes=tuple(TorchGeoGeoNRW.classes),
+        archives=(
+            Archive(
+                TorchGeoGeoNRW.filename,
+                url=TorchGeoGeoNRW.url.format(TorchGeoGeoNRW.filename),
+                checksum=f"md5:{TorchGeoGeoNRW.md5}",
+            ),
+        ),
+        torchgeo="GeoNRW",
+    )
+
+    def _index(self) -> list[Item]:
+        items = []
+        for city in TorchGeoGeoNRW.test_list if self.split == "test" else TorchGeoGeoNRW.train_list:
+            for path in self._folder(self.root / city, (".jp2",)):
+                place = path.name.removesuffix("_rgb.jp2")
+                files = {"image": path, "dem": path.with_name(f"{place}_dem.tif")}
+                files["mask"] = path.with_name(f"{place}_seg.tif")
+                items.append(Item(f"{city}/{place}", files))
+        return items
+
+    def _load(self, item: Item) -> Sample:
+        return super()._load(item) | {"dem": read_image(item.files["dem"])}
