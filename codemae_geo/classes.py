@@ -76,7 +76,7 @@ class ClassTable(tuple[ClassInfo, ...]):
 
 
 #: colours of classes that come without: Okabe and Ito's palette, which the common colour-vision deficiencies keep apart
-STANDARD_COLORS = ("#999999", "#e69f00", "#56b4e9", "#009e73", "#f0e442", "#0072b2", "#d55e00", "#cc79a7")
+STANDARD_COLORS = ("#000000", "#e69f00", "#56b4e9", "#009e73", "#f0e442", "#0072b2", "#d55e00", "#cc79a7")
 
 
 #: Building damage in BRIGHT's levels. Blue-yellow-vermilion of Okabe and Ito's palette: distinct under the common

@@ -7,8 +7,9 @@ of each layer in its own ``layer_styles`` table.
 
 from __future__ import annotations
 
+import json
 import xml.etree.ElementTree as ET
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from codemae_geo.classes import ClassInfo, ClassTable
@@ -126,6 +127,32 @@ def confidence_qml() -> str:
     )
     for value, color in CONFIDENCE_RAMP:
         ET.SubElement(shader, "item", value=str(value), color=color, alpha="255", label=f"{value:g}")
+    return _text(root, qgis=True)
+
+
+def metadata_qmd(title: str, tags: Mapping[str, str]) -> str:
+    """QGIS layer metadata (``name.qmd``): which model, inputs and date made a raster, from the raster's own tags.
+
+    Args:
+        title: what the raster shows.
+        tags: the raster's; ``SOFTWARE``, ``MODEL``, ``MODEL_SHA256``, ``INPUTS`` (JSON) and ``DATE`` are told.
+    """
+    root = ET.Element("qgis", version=_QGIS_VERSION)
+    for name, value in (("identifier", ""), ("parentidentifier", ""), ("language", "ENG"), ("type", "dataset")):
+        ET.SubElement(root, name).text = value
+    ET.SubElement(root, "title").text = title
+    made = [f"made by {tags['SOFTWARE']}"] if "SOFTWARE" in tags else []
+    made += [f"on {tags['DATE']}"] if "DATE" in tags else []
+    made += [f"with the model {tags['MODEL']}"] if "MODEL" in tags else []
+    inputs = json.loads(tags.get("INPUTS", "{}"))
+    sources = [f"{role}: {', '.join(f['file'] for f in files)}" for role, files in inputs.items()]
+    text = " ".join([f"{title}," if made else title, *made])
+    ET.SubElement(root, "abstract").text = (
+        ". ".join([text, *(["Inputs: " + "; ".join(sources)] if sources else [])]) + "."
+    )
+    for name, value in tags.items():
+        if name not in ("CLASSES", "AREA_OR_POINT"):
+            ET.SubElement(root, "history").text = f"{name}: {value}"
     return _text(root, qgis=True)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import re
 import xml.etree.ElementTree as ET
 from pathlib import Path
 
@@ -11,7 +13,7 @@ import rasterio
 from affine import Affine
 
 from codemae_geo import styles
-from codemae_geo.classes import DAMAGE_CLASSES, ClassInfo, ClassTable
+from codemae_geo.classes import DAMAGE_CLASSES, STANDARD_COLORS, ClassInfo, ClassTable
 
 LAND = ClassTable(
     [
@@ -99,3 +101,76 @@ def test_confidence_ramp_rises_in_lightness_from_zero_to_one() -> None:
     weights = np.array([0.2126, 0.7152, 0.0722])
     light = [weights @ [int(i.attrib["color"][k : k + 2], 16) for k in (1, 3, 5)] for i in items]
     assert (np.diff(light) > 0).all()
+
+
+#: what eyes without the long-, middle- or short-wave cone see, on linear RGB: Machado, Oliveira and Fernandes 2009, "A
+#: physiologically-based model for simulation of color vision deficiency", table 1, severity 1.0
+VISION = {
+    "normal": np.eye(3),
+    "protanopia": np.array(
+        [[0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216], [-0.003882, -0.048116, 1.051998]]
+    ),
+    "deuteranopia": np.array(
+        [[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413], [-0.011820, 0.042940, 0.968881]]
+    ),
+    "tritanopia": np.array(
+        [[1.255528, -0.076749, -0.178779], [-0.078411, 0.930809, 0.147602], [0.004733, 0.691367, 0.303900]]
+    ),
+}
+#: linear RGB to XYZ (IEC 61966-2-1), and the white it belongs to (D65)
+TO_XYZ = np.array(
+    [[0.4124564, 0.3575761, 0.1804375], [0.2126729, 0.7151522, 0.072175], [0.0193339, 0.119192, 0.9503041]]
+)
+WHITE = np.array([0.95047, 1.0, 1.08883])
+
+
+def lab(color: str, vision: np.ndarray) -> np.ndarray:
+    """CIE L*a*b* of ``#rrggbb`` as an eye sees it."""
+    value = np.array([int(color[i : i + 2], 16) for i in (1, 3, 5)]) / 255
+    linear = np.where(value <= 0.04045, value / 12.92, ((value + 0.055) / 1.055) ** 2.4)
+    xyz = TO_XYZ @ np.clip(vision @ linear, 0, 1) / WHITE
+    f = np.where(xyz > (6 / 29) ** 3, np.cbrt(xyz), xyz * (29 / 6) ** 2 / 3 + 4 / 29)
+    return np.array([116 * f[1] - 16, 500 * (f[0] - f[1]), 200 * (f[1] - f[2])])
+
+
+def closest(colors: list[str], vision: np.ndarray) -> float:
+    """Smallest CIE76 difference of any two colours."""
+    return min(float(np.linalg.norm(lab(a, vision) - lab(b, vision))) for a, b in itertools.combinations(colors, 2))
+
+
+def test_lab_is_known_for_known_colours() -> None:
+    assert lab("#ffffff", np.eye(3)) == pytest.approx([100, 0, 0], abs=0.02)
+    assert lab("#ff0000", np.eye(3)) == pytest.approx([53.24, 80.09, 67.2], abs=0.05)
+    assert (
+        closest(["#ff0000", "#008000"], VISION["deuteranopia"]) < closest(["#ff0000", "#008000"], VISION["normal"]) / 2
+    )
+
+
+@pytest.mark.parametrize("vision", VISION)
+def test_colours_stay_apart_under_colour_vision_deficiencies(vision: str) -> None:
+    # a difference of 2.3 is just noticeable; 10 is seen at a glance; on imagery and at 80 % opacity more is needed
+    shown = [*(c.color for c in DAMAGE_CLASSES.foreground), styles.GREY]
+    assert closest(shown, VISION[vision]) > 30
+    assert closest(list(STANDARD_COLORS), VISION[vision]) > 15
+
+
+def test_the_legend_in_the_guide_is_the_table(root: Path) -> None:
+    text = (root / "docs/damage.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| (\d) \| `(\w+)` \| (\S+) \|", text, re.M)
+    assert rows == [(str(c.value), c.name, "transparent" if c.background else f"`{c.color}`") for c in DAMAGE_CLASSES]
+
+
+def test_metadata_says_what_made_a_raster() -> None:
+    tags = {"SOFTWARE": "codemae-geo 1", "MODEL": "m <1>", "INPUTS": '{"pre": [{"file": "a.tif"}, {"file": "b.tif"}]}'}
+    root = _root(styles.metadata_qmd("damage", {**tags, "CLASSES": "[]", "DATE": "2026-01-02"}))
+    assert root.findtext("abstract") == (
+        "damage, made by codemae-geo 1 on 2026-01-02 with the model m <1>. Inputs: pre: a.tif, b.tif."
+    )
+    assert [e.text for e in root.findall("history")][1:3] == ["MODEL: m <1>", f"INPUTS: {tags['INPUTS']}"]
+    assert not any("CLASSES" in (e.text or "") for e in root.iter())
+    assert _root(styles.metadata_qmd("damage", {})).findtext("abstract") == "damage."
+
+
+@TABLES
+def test_the_attribute_table_reads_back(classes: ClassTable) -> None:
+    assert ClassTable.from_list(styles.read_aux_xml(styles.aux_xml(classes))) == classes
