@@ -7,6 +7,7 @@ from qgis.PyQt.QtGui import QIcon
 
 from .algorithms.base import ICON
 from .algorithms.buildings import Buildings
+from .algorithms.checkpair import CheckPair
 from .algorithms.damagemap import DamageMap
 from .algorithms.segment import Segment
 from .translate import tr
@@ -31,7 +32,7 @@ class CodemaeProvider(QgsProcessingProvider):
         return ICON
 
     def loadAlgorithms(self) -> None:
-        for algorithm in (DamageMap, Segment, Buildings):
+        for algorithm in (DamageMap, CheckPair, Buildings, Segment):
             self.addAlgorithm(algorithm())
 
     def supportsNonFileBasedOutput(self) -> bool:

@@ -49,6 +49,7 @@ from .summaries import page
 HELP_URL = "https://github.com/codemae-geo/codemae-geo/blob/main/docs/qgis.md"
 ICON = os.path.join(os.path.dirname(os.path.dirname(__file__)), "icon.svg")
 
+SENSORS = ("model", "optical", "sar")
 DEVICES = ("auto", "cuda", "mps", "cpu")
 #: formats that OGR-based readers open without doubt; a layer in any other is exported for the engine
 READABLE = ["gpkg", "shp", "geojson", "json", "fgb", "gml", "kml"]
@@ -260,7 +261,7 @@ class EngineAlgorithm(QgsProcessingAlgorithm):
         """Files of a scene, and the CRS that the user gave to layers whose files have none."""
         layers = self.layers(parameters, name, more, context)
         own = [x.dataProvider().crs().isValid() for x in layers]
-        return [x.source() for x in layers], None if all(own) else crs_text(layers[own.index(False)].crs())
+        return [absolute(x.source()) for x in layers], None if all(own) else crs_text(layers[own.index(False)].crs())
 
     def area(
         self,
@@ -296,11 +297,11 @@ class EngineAlgorithm(QgsProcessingAlgorithm):
         path, layer = self.parameterAsCompatibleSourceLayerPathAndLayerName(
             parameters, name, context, READABLE, "gpkg", feedback
         )
-        return f"{path}|layername={layer}" if layer else path
+        return f"{absolute(path)}|layername={layer}" if layer else absolute(path)
 
     def model(self, parameters: dict[str, Any], context: QgsProcessingContext) -> str | None:
         """Name or file of the model; None for the engine's own choice."""
-        return self.parameterAsString(parameters, "MODEL", context).strip() or None
+        return absolute(self.parameterAsString(parameters, "MODEL", context).strip()) or None
 
     def sensor(self, parameters: dict[str, Any], context: QgsProcessingContext) -> str | None:
         """Sensor of the scene after; None for the one that the model takes."""
@@ -454,6 +455,11 @@ def destination_path(value: Any) -> str:
     if not isinstance(value, str) or value in ("", QgsProcessing.TEMPORARY_OUTPUT):
         return ""
     return value
+
+
+def absolute(source: str) -> str:
+    """The full path of a local file, for a process with another current folder; anything else as it is."""
+    return os.path.abspath(source) if os.path.exists(source) else source
 
 
 def crs_text(crs: QgsCoordinateReferenceSystem) -> str:

@@ -9,7 +9,7 @@ from qgis.core import QgsProcessingContext, QgsProcessingFeedback, QgsProcessing
 
 from ..translate import tr
 from . import checks
-from .base import EngineAlgorithm
+from .base import EngineAlgorithm, absolute
 from .summaries import add_building_outputs, building_numbers
 
 
@@ -58,9 +58,9 @@ class Buildings(EngineAlgorithm):
     ) -> dict[str, Any]:
         confidence = self.parameterAsRasterLayer(parameters, "CONFIDENCE_RASTER", context)
         return {
-            "raster": self.parameterAsRasterLayer(parameters, "RASTER", context).source(),
+            "raster": absolute(self.parameterAsRasterLayer(parameters, "RASTER", context).source()),
             "footprints": self.polygons(parameters, "FOOTPRINTS", context, feedback),
-            "confidence": confidence.source() if confidence is not None else None,
+            "confidence": absolute(confidence.source()) if confidence is not None else None,
         }
 
     def request_output(self, folder: str) -> dict[str, Any]:

@@ -13,10 +13,8 @@ from qgis.core import (
 
 from ..engine.runner import Outcome
 from ..translate import tr
-from .base import EngineAlgorithm
+from .base import SENSORS, EngineAlgorithm
 from .summaries import about, add_building_outputs, building_numbers, class_table, class_titles, offset_numbers
-
-SENSORS = ("model", "optical", "sar")
 
 
 class DamageMap(EngineAlgorithm):

@@ -52,10 +52,15 @@ class Cancelled(EngineError):
 
 
 def _sentence(text: str) -> str:
-    """``text`` with a capital and a full stop.
+    """``text`` with a capital and a full stop; names of files stay as they are.
 
     >>> _sentence("the disk is full")
     'The disk is full.'
+    >>> _sentence("a/b.tif is not there")
+    'a/b.tif is not there.'
     """
     text = text.strip()
-    return text[:1].upper() + text[1:] + ("" if text.endswith((".", "!", "?", ":")) else ".")
+    word = text.split(" ", 1)[0]
+    if word.isalpha():
+        text = text[:1].upper() + text[1:]
+    return text + ("" if text.endswith((".", "!", "?", ":")) else ".")
