@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
+import torch
+from codemae_datasets.public import open_dataset
+from codemae_datasets.public._depth import DepthDataset
 from codemae_datasets.public.hha import encode_hha, estimate_gravity, surface_normals
+from PIL import Image
+from support.copies import make
 
 from codemae_geo.errors import InputError
 
@@ -101,3 +108,65 @@ def test_no_depth_stays_zero_and_nothing_but_gaps_is_an_error() -> None:
         encode_hha(np.zeros(SHAPE), INTRINSICS)
     with pytest.raises(InputError, match="do not fit"):
         encode_hha(depth, INTRINSICS[:2])
+
+
+def test_sun_rgbd_turns_the_sensors_bits_back(tmp_path: Path) -> None:
+    root = make("sun_rgbd", tmp_path)
+    dataset = open_dataset("sun_rgbd", root, split="test", depth="both")
+    assert [item.name for item in dataset.items] == ["xtion/sun3ddata/a/0001", "realsense/lg/0002"]
+    for n, sample in enumerate((dataset[0], dataset[1])):
+        assert sample["depth"].shape == (1, 24, 32) and (sample["depth"][0, 2:] == 4 + n).all()
+        assert (sample["depth"][0, :2, :2] == 0).all()
+        # a wall straight ahead: its angle is 90 degrees, and the camera stands 130 cm above the ground
+        disparity, height, angle = sample["hha"]
+        assert (disparity[2:] == round(31000 / (100 * (4 + n)))).all() and (angle[2:, 2:] == 128).all()
+        assert height[11].max() <= 255 and (sample["hha"][:, :2, :2] == 0).all()
+        assert (height.diff(dim=0)[2:] <= 0).all(), "higher rows are higher above the ground"
+
+
+def test_sun_rgbd_cuts_what_is_far(tmp_path: Path) -> None:
+    root = make("sun_rgbd", tmp_path)
+    dataset = open_dataset("sun_rgbd", root, depth="metres")
+    mm = np.full((24, 32), 9500, np.uint16)
+    Image.fromarray(((mm << 3) | (mm >> 13)).astype(np.uint16)).save(dataset.items[0].files["depth"])
+    assert (dataset[0]["depth"] == 8).all() and "hha" not in dataset[0]
+
+
+def test_labels_of_both_count_from_zero(tmp_path: Path) -> None:
+    sun = open_dataset("sun_rgbd", make("sun_rgbd", tmp_path / "sun"), depth="none")
+    stored = np.random.default_rng(0).integers(0, 38, (32, 24)).astype(int).T
+    assert (sun[0]["mask"].numpy() == np.where(stored == 0, 255, stored - 1)).all()
+    nyu = open_dataset("nyu_depth_v2", make("nyu_depth_v2", tmp_path / "nyu"), depth="none")
+    raw = np.arange(32) * 28
+    assert (nyu[0]["mask"].numpy() == np.where(raw == 0, 255, (raw - 1) % 40)[None]).all()
+    assert set(nyu[0]) == {"image", "mask"} and nyu[0]["image"].shape == (3, 24, 32)
+
+
+def test_hha_is_written_once_and_read_from_then_on(tmp_path: Path) -> None:
+    for name in ("sun_rgbd", "nyu_depth_v2"):
+        dataset = open_dataset(name, make(name, tmp_path / name))
+        computed = dataset[1]["hha"]
+        assert isinstance(dataset, DepthDataset) and dataset.save_hha() == 2 and dataset.save_hha() == 0
+        files = sorted((tmp_path / name).rglob("hha/*.png"))
+        assert len(files) == 2 and torch.equal(dataset[1]["hha"], computed)
+        for path in files:
+            Image.fromarray(np.full((24, 32, 3), 7, np.uint8)).save(path)
+        assert (dataset[1]["hha"] == 7).all()
+        Image.fromarray(np.full((20, 32, 3), 7, np.uint8)).save(files[0])
+        with pytest.raises(InputError, match="differ in size"):
+            [dataset[i] for i in range(2)]
+
+
+def test_broken_depth_files_are_named(tmp_path: Path) -> None:
+    root = make("sun_rgbd", tmp_path / "sun")
+    dataset = open_dataset("sun_rgbd", root)
+    dataset.items[0].files["intrinsics"].write_text("1 2 3", encoding="utf-8")
+    with pytest.raises(InputError, match=r"intrinsics\.txt"):
+        dataset[0]
+    (root / "SUNRGBDtoolbox" / "Metadata" / "SUNRGBD2Dseg.mat").write_bytes(b"no")
+    with pytest.raises(InputError, match=r"SUNRGBD2Dseg\.mat"):
+        dataset[1]
+    root = make("nyu_depth_v2", tmp_path / "nyu")
+    (root / "splits.mat").write_bytes(b"no")
+    with pytest.raises(InputError, match=r"splits\.mat"):
+        open_dataset("nyu_depth_v2", root)

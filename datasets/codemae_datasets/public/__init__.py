@@ -59,6 +59,8 @@ CATALOGUE: dict[str, str] = {
     "mstar": "mstar:MSTAR",
     "fusar_ship": "fusar_ship:FUSARShip",
     "sar_acd": "sar_acd:SARACD",
+    "sun_rgbd": "sun_rgbd:SUNRGBD",
+    "nyu_depth_v2": "nyu_depth_v2:NYUDepthV2",
 }
 
 
