@@ -1,111 +1,913 @@
-"""Optical and SAR GeoTIFF scenes as torchgeo datasets, and random places in both.
+"""Optical, SAR and label rasters as torchgeo datasets, and what ``&`` and ``|`` make of them.
 
-``OpticalScenes(folder) & SARScenes(folder)`` is torchgeo's intersection: an image of six channels, optical first.
+``OpticalScenes(folder) & SARScenes(folder)`` are pairs of the same place, ``a | b`` is a mosaic. Every sample has a
+``valid`` mask: a pixel without a measurement (nodata, alpha, NaN, outside all files) is False there and 0 in the image.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import geopandas
 import numpy as np
-import rasterio
+import pandas as pd
+import shapely
 import torch
+from affine import Affine
+from odc.geo.crs import CRS as OdcCRS
+from odc.geo.geobox import GeoBox
+from pyproj import CRS
+from rasterio.errors import RasterioError
 from torch import Tensor
 
-from codemae_datasets._compat import DatasetNotFoundError, GeoDataset, RasterDataset, footprints, geo_query
+from codemae_datasets._compat import (
+    GeoDataset,
+    IntersectionDataset,
+    NoScenesError,
+    Query,
+    RasterDataset,
+    UnionDataset,
+    geo_query,
+    query_tensors,
+    resolve,
+)
+from codemae_datasets.reading import footprint, header, open_source, read_files, valid_points
+from codemae_datasets.samplers import find_places, valid_share
+from codemae_geo.classes import NODATA, ClassTable
 from codemae_geo.errors import InputError
+from codemae_geo.raster.env import is_remote
+from codemae_geo.raster.geo import is_north_up, local_scale
+from codemae_geo.raster.scene import RASTER_SUFFIXES, expand_paths
+from codemae_geo.raster.source import SourceFile, choose_bands, read_window, sample_files
+from codemae_geo.raster.stac import is_stac_item, open_item
+from codemae_geo.sensors import SENSORS, Conversion, Family, Mask, Sensor, Stretch, Unit, detect_unit, plan_conversion
 
 #: (left, bottom, right, top) in CRS units
 Bounds = tuple[float, float, float, float]
+Sample = dict[str, Any]
+
+#: a date anywhere in a file name: 20201104, 2020-11-04, 20201104T183541
+_DATE = re.compile(
+    r"(?<!\d)(?P<y>19\d\d|20\d\d)[-_]?(?P<m>0[1-9]|1[0-2])[-_]?(?P<d>0[1-9]|[12]\d|3[01])(?:T(?P<t>\d{6}))?(?!\d)"
+)
+#: tags that hold the time of acquisition, best first
+_TAGS = ("ACQUISITION_DATETIME", "ACQUISITIONDATETIME", "SENSING_TIME", "DATETIME", "TIFFTAG_DATETIME")
+ALWAYS = (pd.Timestamp.min, pd.Timestamp.max)
 
 
-class Scenes(RasterDataset):
-    """Scenes of one modality, values stretched to 0..255, always three channels.
+class _Algebra(GeoDataset):
+    """``&`` and ``|`` that keep the valid mask, and the questions that samplers ask."""
+
+    def __and__(self, other: GeoDataset) -> ScenePairs:
+        return ScenePairs(self, other)
+
+    def __or__(self, other: GeoDataset) -> SceneUnion:
+        return SceneUnion(self, other)
+
+    #: whether every window inside a footprint is known to be valid
+    solid = False
+
+    def valid_at(self, x: np.ndarray, y: np.ndarray, time: slice | None = None) -> Mask:
+        """Whether there is a measurement near each point, from coarse masks: False for up to a cell around holes.
+
+        Args:
+            x, y: coordinates in the dataset's CRS.
+            time: (start, stop); None is any time.
+        """
+        raise NotImplementedError
+
+    def snap(self, left: float, top: float, name: str) -> tuple[float, float]:
+        """The first pixel corner of the file ``name`` at or right of ``left`` and at or below ``top``, if the file has
+        the dataset's CRS and resolution; else the place itself."""
+        raise NotImplementedError
+
+
+class Scenes(RasterDataset, _Algebra):
+    """Rasters of one kind, in any mixture of coordinate reference systems.
+
+    The sample: ``image`` float32 ``[C, H, W]``, ``valid`` bool ``[H, W]``, ``bounds`` and ``transform`` float64 ``[9]``
+    as torchgeo 0.9 has them. Values are as stored unless ``unit`` or ``stretch`` say otherwise; invalid pixels are 0.
+    Windows on the pixels of a file are copied, all others interpolated as GDAL's warper does it (dB as power). Where
+    files overlap, the first valid pixel wins: files on the window's own pixels come first, then the order of the index.
+
+    The time of a file comes from ``filename_regex`` and ``date_format`` where a subclass sets them as in torchgeo, else
+    from its STAC item, a date in its name, or its tags; without any it lies at all times.
 
     Args:
-        paths: files, or folders to search.
-        bands: numbers (from 1) of the bands to use, one or three; None is 1, 2, 3 of files that have them, else 1.
-        stretch: (low, high) that become 0 and 255. None is (0, 255), for uint8 files only.
-        crs, res: as in torchgeo; None is that of the first file.
+        paths: files, folders (searched with subfolders), patterns, URLs, STAC items.
+        crs, res: of the samples; None is that of the first file.
+        bands: numbers from 1, or names: the sensor's, or the files' band descriptions. None is red, green and blue of
+            optical files (the first band of files with fewer than three), the first polarisation of SAR files.
+        transforms: applied to every sample.
+        cache: kept for torchgeo; files always stay open for the next window.
+        sensor: a name of :data:`codemae_geo.sensors.SENSORS`: its bands and unit.
+        source_unit: unit of the stored values, where it is to be converted; None asks the sensor, then the values.
+        unit: the unit wanted, any of :data:`codemae_geo.sensors.UNITS`; None is as stored. ``uint8`` stretches
+            as the models' training data was: quantiles over all scenes.
+        stretch: (low, high), in ``unit``, become 0 and 255; for ``unit="uint8"`` see
+            :func:`codemae_geo.sensors.plan_conversion`.
+        nodata: value without a measurement, overrides the files'.
+        src_crs: of files that name none.
+        resampling: ``auto`` (averages where the samples are at least twice as coarse, else bilinear), or a name of
+            ``rasterio.enums.Resampling``.
 
     Raises:
-        InputError: no raster there, or a stretch is needed and not given.
+        NoScenesError: no raster there; an InputError and a DatasetNotFoundError.
+        InputError: unreadable file, wrong band or sensor, or no way to the unit.
     """
 
-    filename_glob = "*.tif*"
+    filename_glob = "*"
     is_image = True
+    family: Family = "optical"
 
     def __init__(
         self,
-        paths: str | Path | Iterable[str | Path],
-        bands: Sequence[int] | None = None,
-        stretch: tuple[float, float] | None = None,
+        paths: str | Path | Iterable[str | Path] = "data",
         crs: Any = None,
         res: float | tuple[float, float] | None = None,
+        bands: Sequence[int | str] | None = None,
+        transforms: Callable[[Sample], Sample] | None = None,
+        cache: bool = True,
+        *,
+        sensor: str | None = None,
+        source_unit: Unit | None = None,
+        unit: Unit | None = None,
+        stretch: Stretch | None = None,
+        nodata: float | None = None,
+        src_crs: str | None = None,
+        resampling: str | None = None,
     ) -> None:
-        listed = [paths] if isinstance(paths, str | Path) else list(paths)
-        for path in listed:
-            if not Path(path).exists():
-                raise InputError(
+        self._configure(paths, transforms, cache, sensor, nodata, src_crs, resampling)
+        self._opened: dict[str, tuple[str, str]] = {}  # file -> (what GDAL opens, what people call it)
+        names = self.files
+        first = self._what(names[0])
+        self.band_indexes: Any = self._choose(bands, *first)
+        grids, times = [], []
+        for name in names:
+            file = self._header(name)
+            grids.append(file.geobox)
+            times.append(self._time(name, file))
+        self._set_index(names, grids, times, crs, res)
+        self._plan_units(source_unit, unit, stretch)
+
+    @classmethod
+    def from_index(
+        cls,
+        index: Any,
+        crs: Any = None,
+        res: float | tuple[float, float] | None = None,
+        bands: Sequence[int | str] | None = None,
+        transforms: Callable[[Sample], Sample] | None = None,
+        *,
+        sensor: str | None = None,
+        source_unit: Unit | None = None,
+        unit: Unit | None = None,
+        stretch: Stretch | None = None,
+        nodata: float | None = None,
+        resampling: str | None = None,
+    ) -> Any:
+        """Open scenes that are listed in a table, without touching the files.
+
+        Args:
+            index: a path that :func:`codemae_datasets.collection.index.read_index` reads, or a GeoDataFrame with the
+                columns ``href``, ``crs`` (or ``proj:code``), ``transform`` and ``shape`` (or ``proj:...``), and
+                ``datetime`` (or ``start_datetime`` and ``end_datetime``).
+            bands: as in the class; None and numbers take the first file's header, names a ``sensor``.
+            crs, res, transforms, sensor, source_unit, unit, stretch, nodata, resampling: as in the class; a unit that
+                has to be measured reads some files.
+
+        Raises:
+            InputError: a column is missing, or the table is empty.
+        """
+        if isinstance(index, str | Path):
+            from codemae_datasets.collection.index import read_index
+
+            index = read_index(Path(index))
+        self = cls.__new__(cls)
+        names, grids, times = _rows(index)
+        self._configure(names, transforms, True, sensor, nodata, None, resampling)
+        self._opened, self._listed = {}, True
+        numbered = bands is not None and all(isinstance(b, int) for b in bands)
+        known = numbered or (sensor is not None and bands is not None)
+        self.band_indexes = self._choose(bands, None, None) if known else self._choose(bands, names[0], names[0])
+        self._set_index(names, grids, times, crs, res)
+        self._plan_units(source_unit, unit, stretch)
+        return self
+
+    # --- construction
+
+    def _configure(
+        self, paths: Any, transforms: Any, cache: bool, sensor: str | None, nodata: Any, src_crs: Any, how: str | None
+    ) -> None:
+        if sensor is not None and (sensor not in SENSORS or SENSORS[sensor].family != self.family):
+            fit = [s.name for s in SENSORS.values() if s.family == self.family]
+            raise InputError(f"There is no {self.family} sensor {sensor!r}.", expected=", ".join(fit))
+        self.paths = paths
+        self.transforms, self.cache = transforms, cache
+        self.sensor: Sensor | None = SENSORS[sensor] if sensor else None
+        self._nodata, self._src_crs = nodata, src_crs
+        self._how = how or ("auto" if self.is_image else "nearest")
+        self._lookup: _Lookup | None = None
+        self._listed = False  # known from a table, so the files' headers have not been seen
+
+    @property
+    def files(self) -> list[str]:
+        """All rasters and STAC items in ``paths``, sorted.
+
+        Raises:
+            NoScenesError: a path does not exist, or there is no raster.
+        """
+        if hasattr(self, "_grids"):
+            return list(self._grids)
+        given: Any = self.paths
+        listed = [given] if isinstance(given, str | Path) else list(given)
+        found: list[str] = []
+        for path in map(str, listed):
+            if is_remote(path) or path.startswith("/vsi"):
+                found.append(path)
+            elif Path(path).is_dir():
+                inside = sorted(Path(path).rglob(self.filename_glob))
+                found += [str(p) for p in inside if p.suffix.lower() in RASTER_SUFFIXES and p.is_file()]
+            elif any(c in path for c in "*?["):
+                found += expand_paths([path], "scene")
+            elif not Path(path).exists():
+                raise NoScenesError(
                     f"The data folder {path} does not exist.", expected="a folder of GeoTIFF scenes, or a file"
                 )
-        try:
-            super().__init__([str(p) for p in listed], crs=crs, res=res)
-        except DatasetNotFoundError as error:
-            raise InputError(
-                f"There is no GeoTIFF in {', '.join(map(str, listed))}.", expected="files *.tif"
-            ) from error
-        with rasterio.open(self.files[0]) as file:
-            count, dtype = file.count, file.dtypes[0]
-        chosen = list(bands) if bands else [1, 2, 3] if count >= 3 else [1]
-        if len(chosen) not in (1, 3) or max(chosen) > count or min(chosen) < 1:
-            raise InputError(
-                "These bands cannot be used.", found=f"{chosen} of {count}", expected="one or three numbers from 1"
+            else:
+                found.append(path)
+        pattern = re.compile(self.filename_regex, re.VERBOSE)
+        found = [f for f in dict.fromkeys(found) if pattern.match(Path(f).name)]
+        if not found:
+            raise NoScenesError(
+                f"There is no GeoTIFF in {', '.join(map(str, listed))}.",
+                expected=f"files ending in {', '.join(RASTER_SUFFIXES)}",
             )
-        if stretch is None and dtype != "uint8":
-            raise InputError(
-                f"{Path(self.files[0]).name} needs a stretch.",
-                found=dtype,
-                expected="the two values that become 0 and 255",
-                hint="set data.optical_stretch=[LOW,HIGH] or data.sar_stretch=[LOW,HIGH]",
-            )
-        self.band_indexes = chosen
-        self.low, self.high = stretch or (0.0, 255.0)
+        return sorted(found)
 
-    def __getitem__(self, query: Any) -> dict[str, Any]:
-        """torchgeo's sample; ``image`` is float32 [3, H, W] in 0..255, missing values are 0."""
-        sample = super().__getitem__(query)
-        image: Tensor = torch.nan_to_num(sample["image"].float(), nan=self.low)
-        image = ((image - self.low) * (255 / (self.high - self.low))).clamp(0, 255)
-        sample["image"] = image.expand(3, -1, -1) if len(image) == 1 else image
-        return sample
+    def _what(self, name: str) -> tuple[str, str]:
+        """What GDAL opens for a file or STAC item, and what people call it."""
+        if not is_stac_item(name):
+            return name, name
+        if name not in self._opened:
+            wanted = list(self._assets) if self._assets else None
+            item = open_item(name, self.family, wanted)
+            self._opened[name] = (item.path, item.name)
+        return self._opened[name]
+
+    #: names of the assets of STAC items; a subclass may set them
+    _assets: tuple[str, ...] = ()
+
+    def _header(self, name: str) -> SourceFile:
+        path, shown = self._what(name)
+        return header(path, self.band_indexes, self._nodata, self._src_crs, shown)
+
+    def _choose(self, bands: Sequence[int | str] | None, path: str | None, shown: str | None) -> tuple[int, ...]:
+        """Band numbers from numbers or names, of the sensor or of a file."""
+        if self.sensor is not None and (bands is None or any(isinstance(b, str) for b in bands)):
+            names: Sequence[str] = self.sensor.bands
+            self.all_bands = tuple(names)
+            if bands is None:
+                wanted = {"red", "green", "blue"} & set(names) or {"B04", "B03", "B02"} & set(names)
+                bands = [n for n in ("red", "green", "blue", "B04", "B03", "B02") if n in wanted] or names[:1]
+        elif bands is not None and all(isinstance(b, int) for b in bands):
+            names = ()
+        else:
+            if path is None:
+                raise InputError("Names of bands need a sensor.", hint=f"sensor={next(iter(SENSORS))!r}, or numbers")
+            file = header(path, (1,), self._nodata, self._src_crs, shown)
+            dataset = open_source(file).dataset
+            names = [d or "" for d in dataset.descriptions]
+            self.all_bands = tuple(n for n in names if n)
+            if bands is None:
+                usable = [i for i in range(1, file.count + 1) if i != file.alpha]
+                colors = () if self.family == "sar" else dataset.colorinterp  # SAR in three equal bands is SAR
+                bands = usable[:1]
+                if self.is_image and (self.family == "sar" or len(usable) >= 3):
+                    bands, _ = choose_bands(
+                        file.name, self.family, file.count, file.alpha, colors, dataset.descriptions, dataset.dtypes
+                    )
+        numbers = []
+        lower = [n.lower() for n in names]
+        for band in bands:
+            if isinstance(band, str) and band.lower() not in lower:
+                valid = ", ".join(n for n in names if n) or "numbers: the files do not name their bands"
+                raise InputError(f"These bands cannot be used: there is no {band!r}.", found=band, expected=valid)
+            numbers.append(lower.index(band.lower()) + 1 if isinstance(band, str) else int(band))
+        if not numbers or min(numbers) < 1:
+            raise InputError("These bands cannot be used.", found=str(list(bands)), expected="numbers from 1, or names")
+        self.bands = tuple(str(b) for b in bands)
+        return tuple(numbers)
+
+    def _time(self, name: str, file: SourceFile) -> tuple[pd.Timestamp, pd.Timestamp]:
+        match = re.match(self.filename_regex, Path(name).name, re.VERBOSE)
+        groups = match.groupdict() if match else {}
+        if "date" in groups or "start" in groups:
+            first, last = groups.get("date") or groups["start"], groups.get("date") or groups["stop"]
+            start = pd.to_datetime(first, format=self.date_format)
+            stop = pd.to_datetime(last, format=self.date_format)
+            return start, _end_of_day(stop)
+        if is_stac_item(name):
+            return _item_time(name)
+        if found := _DATE.search(Path(name).stem):
+            day = f"{found['y']}-{found['m']}-{found['d']}"
+            if found["t"] and found["t"] <= "235959":
+                moment = pd.to_datetime(day + found["t"], format="%Y-%m-%d%H%M%S", errors="coerce")
+                if moment is not pd.NaT:
+                    return moment, moment
+            moment = pd.to_datetime(day, format="%Y-%m-%d", errors="coerce")
+            if moment is not pd.NaT:
+                return moment, _end_of_day(moment)
+        return _tag_time(open_source(file).raw.tags())
+
+    def _set_index(
+        self, names: Sequence[str], grids: Sequence[GeoBox], times: Sequence[Any], crs: Any, res: Any
+    ) -> None:
+        self._grids = dict(zip(names, grids, strict=True))
+        target = OdcCRS(str(grids[0].crs) if crs is None else _crs_text(crs))
+        if res is None:
+            first = grids[0]
+            if first.crs == target and is_north_up(first):
+                res = (float(first.affine.a), float(-first.affine.e))
+            else:
+                size = local_scale(first, str(target))
+                if not np.isfinite(size) or size <= 0:
+                    raise InputError(f"{names[0]} cannot be expressed in {target}.", hint="give another crs")
+                res = (size, size)
+        self._res = _pair(res)
+        self._write_index(list(names), times, target)
+
+    def _write_index(self, names: list[str], times: Any, target: OdcCRS) -> None:
+        intervals = (
+            times
+            if isinstance(times, pd.IntervalIndex)
+            else pd.IntervalIndex.from_tuples(list(times), closed="both", name="datetime")
+        )
+        shapes = [footprint(self._grids[name], target) for name in names]
+        self.index = geopandas.GeoDataFrame(
+            {"filepath": names}, index=intervals, geometry=shapes, crs=CRS.from_user_input(str(target))
+        )
+        self._crs = target
+        self._solid: bool | None = None
+
+    def _plan_units(self, source: Unit | None, unit: Unit | None, stretch: Stretch | None) -> None:
+        self.unit, self.stretch = unit, None
+        self._conversion: Conversion | None = None
+        if unit is not None:
+            source = source or (self.sensor.unit if self.sensor else None)
+            scale = (self.sensor.scale, self.sensor.offset) if self.sensor and self.sensor.unit == "dn" else None
+            files = [self._header(name) for name in self._some(64)]
+            scale = scale or ((files[0].scale, files[0].offset) if files[0].scale != 1 else (1e-4, 0.0))
+            sample, valid = sample_files(files)
+            source = source or detect_unit(self.family, files[0].dtype, sample, valid)[0]
+            self._conversion = plan_conversion(
+                self.family, source, unit, sample, valid, stretch=stretch or "auto", scale=scale[0], offset=scale[1]
+            )
+        elif isinstance(stretch, str):
+            raise InputError("A stretch by name needs a unit.", found=stretch, expected='unit="uint8"')
+        if stretch is not None and unit != "uint8" and not isinstance(stretch, str):
+            low, high = float(stretch[0]), float(stretch[1])
+            if not low < high:
+                raise InputError("The stretch is empty.", found=f"{low:g} to {high:g}", expected="low below high")
+            self.stretch = (low, high)
+        self._source_unit: Unit | None = source or (self.sensor.unit if self.sensor else None)
+
+    def _unit_of(self, file: SourceFile) -> Unit:
+        """What the values are while they are interpolated: only decibels matter, and only floats can be such."""
+        if self.family != "sar" or np.dtype(file.dtype).kind != "f":
+            return "amplitude" if self.family == "sar" else "reflectance"
+        if self._source_unit is None:
+            files = [self._header(name) for name in self._some(4)]
+            self._source_unit = detect_unit("sar", file.dtype, *sample_files(files, 256))[0]
+        return self._source_unit
+
+    def _some(self, count: int) -> list[str]:
+        names = list(self._grids)
+        return [names[int(i)] for i in np.linspace(0, len(names) - 1, min(count, len(names)))]
+
+    # --- torchgeo's surface
+
+    @property
+    def resampling(self) -> Any:
+        """Name of the resampling."""
+        return self._how
+
+    @property
+    def bounds(self) -> Query:
+        """Extent in space and time: slices of x, y and t, with the resolution as their steps."""
+        return self._look().bounds(self.res)
+
+    @property
+    def crs(self) -> Any:
+        """CRS of the samples; setting it also converts the resolution."""
+        return self.index.crs
+
+    @crs.setter
+    def crs(self, new: Any) -> None:
+        target = OdcCRS(_crs_text(new))
+        if target == self._crs:
+            return
+        first = next(iter(self._grids.values()))
+        ratio = local_scale(first, str(target)) / local_scale(first, str(self._crs))
+        if not np.isfinite(ratio) or ratio <= 0:
+            raise InputError(f"The scenes cannot be expressed in {target}.", hint="give another crs")
+        self._write_index(list(self.index["filepath"]), self.index.index, target)
+        self._res = (self._res[0] * ratio, self._res[1] * ratio)
+
+    @property
+    def res(self) -> tuple[float, float]:
+        """Pixel size (x, y) of the samples in units of the CRS."""
+        return self._res
+
+    @res.setter
+    def res(self, new: float | tuple[float, float]) -> None:
+        self._res = _pair(new)
+
+    def __getitem__(self, query: Any) -> Sample:
+        """The sample of a window.
+
+        Args:
+            query: ``[x0:x1:xres, y0:y1:yres, t0:t1:tstep]``; what is left open is the dataset's.
+
+        Raises:
+            IndexError: no file there.
+            InputError: a file breaks off or is damaged.
+        """
+        x, y, t = place = resolve(query, self.bounds)
+        names = self._look().hits(x.start, y.start, x.stop, y.stop, t.start, t.stop, self._res)[:: int(t.step or 1)]
+        if not names:
+            raise IndexError(f"query: {query} not found in index with bounds: {self.bounds}")
+        shape = (max(round((y.stop - y.start) / y.step), 1), max(round((x.stop - x.start) / x.step), 1))
+        grid = GeoBox(shape, Affine(x.step, 0.0, x.start, 0.0, -y.step, y.stop), self._crs)
+        files = [self._header(name) for name in names]
+        data, valid = read_files(files, grid, self.family, self._unit_of(files[0]), self._how)
+        sample = query_tensors(place) | self._tensors(data, valid, files)
+        return self.transforms(sample) if self.transforms is not None else sample
+
+    def _tensors(self, data: np.ndarray, valid: Mask, files: Sequence[SourceFile]) -> Sample:
+        if self._conversion is not None:
+            data = self._conversion(data, valid)
+        image = torch.from_numpy(np.ascontiguousarray(data, dtype=np.float32))
+        if self.stretch is not None:
+            low, high = self.stretch
+            image = ((image - low) * (255 / (high - low))).clamp_(0, 255)
+        mask = torch.from_numpy(valid)
+        if self.stretch is not None and not valid.all():
+            image = image * mask
+        return {"image": image, "valid": mask}
+
+    # --- for samplers
+
+    @property
+    def solid(self) -> bool:  # type: ignore[override]
+        """Whether no file has a way to mark pixels invalid, and all lie straight in the dataset's CRS."""
+        if self._solid is None:
+            self._solid = not self._listed and all(
+                g.crs == self._crs and is_north_up(g) and not self._header(n).mask for n, g in self._grids.items()
+            )
+        return self._solid
+
+    def valid_at(self, x: np.ndarray, y: np.ndarray, time: slice | None = None) -> Mask:
+        """See :meth:`_Algebra.valid_at`."""
+        t = time or self.bounds[2]
+        names = self._look().hits(x.min(), y.min(), x.max(), y.max(), t.start, t.stop, self._res, touch=True)
+        valid = np.zeros(x.shape, bool)
+        for name in names:
+            rest = ~valid
+            valid[rest] = valid_points(self._header(name), x[rest], y[rest], self._crs)
+            if valid.all():
+                break
+        return valid
+
+    def snap(self, left: float, top: float, name: str) -> tuple[float, float]:
+        """See :meth:`_Algebra.snap`."""
+        grid = self._grids.get(name)
+        if grid is None or grid.crs != self._crs or not is_north_up(grid):
+            return left, top
+        a = grid.affine
+        if not np.allclose((a.a, -a.e), self._res, rtol=1e-4):
+            return left, top
+        return a.c + np.ceil((left - a.c) / a.a - 1e-3) * a.a, a.f + np.ceil((top - a.f) / a.e - 1e-3) * a.e
+
+    # --- workers
+
+    def _look(self) -> _Lookup:
+        """Arrays of the index, made again when ``index`` was replaced."""
+        if self._lookup is None or self._lookup.source is not self.index:
+            self._lookup = _Lookup(self.index)
+        return self._lookup
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_lookup": None}
 
 
 class OpticalScenes(Scenes):
-    """Optical scenes, see :class:`Scenes`."""
+    """Optical scenes, see :class:`Scenes`. ``image`` has the bands in the order asked."""
+
+    family: Family = "optical"
 
 
 class SARScenes(Scenes):
-    """SAR scenes, amplitude or decibel with a stretch, see :class:`Scenes`."""
+    """SAR scenes, see :class:`Scenes`. Complex values come as amplitude; dB are interpolated as power."""
+
+    family: Family = "sar"
+
+
+class LabelScenes(Scenes):
+    """Class rasters: ``mask`` int64 ``[H, W]`` instead of an image, interpolated by the nearest pixel.
+
+    Args:
+        classes: the classes there are; a value outside them is an error. None takes any value.
+        ignore: value of pixels that are not valid.
+        paths, others: see :class:`Scenes`.
+
+    Raises:
+        InputError: also, on reading, a value outside the classes, with the file.
+    """
+
+    is_image = False
+
+    def __init__(
+        self, paths: str | Path | Iterable[str | Path], classes: ClassTable | None = None, ignore: int = NODATA,
+        **kwargs: Any,
+    ) -> None:  # fmt: skip
+        super().__init__(paths, **kwargs)
+        self.classes, self.ignore = classes, ignore
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """int64."""
+        return torch.long
+
+    def _tensors(self, data: np.ndarray, valid: Mask, files: Sequence[SourceFile]) -> Sample:
+        values = np.where(valid, data[0].astype(np.int64), self.ignore)
+        if self.classes is not None and (bad := set(np.unique(values[valid]).tolist()) - set(range(len(self.classes)))):
+            raise InputError(
+                f"{files[0].name} holds a value that is no class.",
+                found=", ".join(map(str, sorted(bad))) + (f" (or in {files[1].name})" if len(files) > 1 else ""),
+                expected=", ".join(f"{c.value} {c.name}" for c in self.classes),
+            )
+        return {"mask": torch.from_numpy(values), "valid": torch.from_numpy(valid)}
+
+    def strips(self, rows: int) -> Iterator[tuple[GeoBox, Iterator[tuple[int, np.ndarray, Mask]]]]:
+        """Every file once: its grid, and strips of ``rows`` rows as (first row, values ``[h, W]``, valid mask)."""
+        for name in self.files:
+            file = self._header(name)
+            yield file.geobox, self._strips(file, rows)
+
+    def _strips(self, file: SourceFile, rows: int) -> Iterator[tuple[int, np.ndarray, Mask]]:
+        height, width = file.shape
+        block = max(rows, 256 // rows * rows)
+        for top in range(0, height, block):
+            values, valid = read_window(open_source(file).dataset, file, (top, min(top + block, height), 0, width))
+            for row in range(0, values.shape[1], rows):
+                yield top + row, values[0, row : row + rows].astype(np.int64), valid[row : row + rows]
+
+
+# ---------------------------------------------------------------------------------------------------- & and |
+
+
+class ScenePairs(IntersectionDataset, _Algebra):
+    """Samples of two datasets of the same place: what ``a & b`` gives.
+
+    As in torchgeo the images are joined along the channels, first dataset first, in the first one's CRS and resolution.
+    Unlike there the dates may differ (a pair of optical and SAR hardly ever shares one), and ``valid`` is where both
+    are valid. The index holds one entry per pair of files that overlap, its time the span of both.
+
+    Args:
+        dataset1, dataset2: any geo datasets.
+        max_days: pairs further apart in time are left out; None takes all.
+        split: keep the second image apart as ``image_sar``.
+        transforms: applied to every sample.
+
+    Raises:
+        InputError: they do not overlap.
+    """
+
+    def __init__(
+        self,
+        dataset1: GeoDataset,
+        dataset2: GeoDataset,
+        max_days: float | None = None,
+        split: bool = False,
+        transforms: Callable[[Sample], Sample] | None = None,
+    ) -> None:
+        for dataset in (dataset1, dataset2):
+            if not isinstance(dataset, GeoDataset):
+                raise ValueError("only geo datasets intersect")
+        self.datasets = [dataset1, dataset2]
+        self.max_days, self.split, self.transforms = max_days, split, transforms
+        self.collate_fn = split_samples if split else pair_samples  # type: ignore[assignment]
+        dataset2.crs, dataset2.res = dataset1.crs, dataset1.res
+        self.index = _intersect(dataset1, dataset2, max_days)
+
+    @property
+    def crs(self) -> Any:
+        """CRS of both."""
+        return self.datasets[0].crs
+
+    @crs.setter
+    def crs(self, new: Any) -> None:
+        for dataset in self.datasets:
+            dataset.crs = new
+        self.index = _intersect(self.datasets[0], self.datasets[1], self.max_days)
+
+    def __getitem__(self, query: Any) -> Sample:
+        """See :class:`Scenes`; an open end of the query is the end of the overlap."""
+        place = resolve(query, self.bounds)
+        sample = self.collate_fn([dataset[place] for dataset in self.datasets])
+        return self.transforms(sample) if self.transforms is not None else sample
+
+    @property
+    def solid(self) -> bool:  # type: ignore[override]
+        """Whether both are."""
+        return all(getattr(dataset, "solid", True) for dataset in self.datasets)
+
+    def valid_at(self, x: np.ndarray, y: np.ndarray, time: slice | None = None) -> Mask:
+        """See :meth:`_Algebra.valid_at`."""
+        valid = np.ones(x.shape, bool)
+        for dataset in self.datasets:
+            if isinstance(dataset, _Algebra):
+                valid &= dataset.valid_at(x, y, time)
+        return valid
+
+    def snap(self, left: float, top: float, name: str) -> tuple[float, float]:
+        """See :meth:`_Algebra.snap`; the pixels are the first dataset's."""
+        first = self.datasets[0]
+        return first.snap(left, top, name) if isinstance(first, _Algebra) else (left, top)
+
+
+class SceneUnion(UnionDataset, _Algebra):
+    """Samples of either of two datasets, a mosaic where they overlap: what ``a | b`` gives.
+
+    The first valid pixel wins, where torchgeo takes the larger number, which nodata may be.
+    """
+
+    def __init__(
+        self, dataset1: GeoDataset, dataset2: GeoDataset, transforms: Callable[[Sample], Sample] | None = None
+    ) -> None:
+        super().__init__(dataset1, dataset2, collate_fn=mosaic_samples, transforms=transforms)
+
+    @property
+    def crs(self) -> Any:
+        """CRS of both."""
+        return self.datasets[0].crs
+
+    @crs.setter
+    def crs(self, new: Any) -> None:
+        for dataset in self.datasets:
+            dataset.crs = new
+        self.index = pd.concat([dataset.index for dataset in self.datasets])
+
+    def __getitem__(self, query: Any) -> Sample:
+        """See :class:`Scenes`."""
+        return super().__getitem__(resolve(query, self.bounds))
+
+    @property
+    def solid(self) -> bool:  # type: ignore[override]
+        """Whether both are."""
+        return all(getattr(dataset, "solid", True) for dataset in self.datasets)
+
+    def valid_at(self, x: np.ndarray, y: np.ndarray, time: slice | None = None) -> Mask:
+        """See :meth:`_Algebra.valid_at`."""
+        valid = np.zeros(x.shape, bool)
+        for dataset in self.datasets:
+            if isinstance(dataset, _Algebra):
+                valid |= dataset.valid_at(x, y, time)
+        return valid
+
+    def snap(self, left: float, top: float, name: str) -> tuple[float, float]:
+        """See :meth:`_Algebra.snap`."""
+        for dataset in self.datasets:
+            if isinstance(dataset, _Algebra) and name in set(dataset.index.get("filepath", ())):
+                return dataset.snap(left, top, name)
+        return left, top
+
+
+def pair_samples(samples: Sequence[Mapping[str, Any]]) -> Sample:
+    """Join samples of one window: images and masks along the channels, ``valid`` where all are."""
+    joined: Sample = {}
+    for sample in samples:
+        for key, value in sample.items():
+            if key not in joined:
+                joined[key] = value
+            elif key == "valid":
+                joined[key] = joined[key] & value
+            elif key.startswith("image"):
+                joined[key] = torch.cat([joined[key], value])
+            elif key == "mask":
+                joined[key] = torch.cat([m if m.ndim == 3 else m[None] for m in (joined[key], value)])
+    return joined
+
+
+def split_samples(samples: Sequence[Mapping[str, Any]]) -> Sample:
+    """As :func:`pair_samples`, but the second image stays apart as ``image_sar``."""
+    first, *rest = samples
+    return pair_samples([first, *({("image_sar" if k == "image" else k): v for k, v in s.items()} for s in rest)])
+
+
+def mosaic_samples(samples: Sequence[Mapping[str, Any]]) -> Sample:
+    """Samples of one window as one: the first valid pixel wins. Samples without ``valid`` count as valid everywhere."""
+    merged = dict(samples[0])
+    for sample in samples[1:]:
+        key = next(k for k in ("image", "mask") if k in sample)
+        if key not in merged or merged[key].shape != sample[key].shape:
+            raise InputError(
+                "The datasets of a mosaic differ in shape.",
+                found=f"{key} {list(sample[key].shape)}",
+                expected=", ".join(f"{k} {list(v.shape)}" for k, v in merged.items() if k in ("image", "mask")),
+                hint="choose the same bands in both",
+            )
+        have = merged.get("valid", torch.ones(merged[key].shape[-2:], dtype=torch.bool))
+        other = sample.get("valid", torch.ones_like(have))
+        merged[key] = torch.where(have | ~other, merged[key], sample[key])
+        merged["valid"] = have | other
+    return merged
+
+
+def _intersect(a: GeoDataset, b: GeoDataset, max_days: float | None) -> Any:
+    """The index of pairs: overlaps with an area, each with the span of both times."""
+    one, two = (np.asarray(d.index.geometry.values) for d in (a, b))
+    i, j = shapely.STRtree(two).query(one, predicate="intersects")
+    shapes = shapely.intersection(one[i], two[j])
+    solid = shapely.area(shapes) > 0
+    i, j, shapes = i[solid], j[solid], shapes[solid]
+    if len(i) == 0:
+        raise InputError(
+            "The two datasets do not overlap.",
+            found=f"{_extent(a)} and {_extent(b)}",
+            expected="the same place",
+            hint="look at both with `codemae info`",
+        )
+    left = [d.index.index.left.to_numpy()[k] for d, k in ((a, i), (b, j))]
+    right = [d.index.index.right.to_numpy()[k] for d, k in ((a, i), (b, j))]
+    if max_days is not None:
+        apart = np.maximum(*left) - np.minimum(*right)
+        near = apart <= np.timedelta64(int(max_days * 86400), "s")
+        if not near.any():
+            raise InputError(
+                "No two scenes are close enough in time.",
+                found=f"{apart.min() / np.timedelta64(1, 'D'):.1f} days at best",
+                expected=f"at most {max_days:g}",
+            )
+        i, j, shapes = i[near], j[near], shapes[near]
+        left, right = [v[near] for v in left], [v[near] for v in right]
+    order = np.lexsort((j, i))
+    times = pd.IntervalIndex.from_arrays(
+        np.minimum(*left)[order], np.maximum(*right)[order], closed="both", name="datetime"
+    )
+    # the first dataset's files, whose pixels the samples have
+    names = a.index["filepath"].to_numpy()[i][order] if "filepath" in a.index.columns else np.full(len(i), "")
+    return geopandas.GeoDataFrame({"filepath": names}, index=times, geometry=list(shapes[order]), crs=a.crs)
+
+
+def _extent(dataset: GeoDataset) -> str:
+    x0, y0, x1, y1 = dataset.index.total_bounds
+    return f"{x0:.6g}..{x1:.6g} x {y0:.6g}..{y1:.6g}"
+
+
+# ---------------------------------------------------------------------------------------------------- lookups
+
+
+class _Lookup:
+    """The index of a dataset as arrays, for windows by the thousand."""
+
+    def __init__(self, index: Any) -> None:
+        self.source = index
+        parts, row = shapely.get_parts(np.asarray(index.geometry.values), return_index=True)
+        self.row = row
+        self.box = shapely.bounds(parts)  # [parts, 4]
+        self.paths = index["filepath"].to_numpy()
+        self.start = index.index.left.to_numpy()[row]
+        self.stop = index.index.right.to_numpy()[row]
+        ends = index.index.left.min(), index.index.right.max()
+        self.total = (*self.box[:, :2].min(0).tolist(), *self.box[:, 2:].max(0).tolist(), *ends)
+
+    def bounds(self, res: tuple[float, float]) -> Query:
+        x0, y0, x1, y1, start, stop = self.total
+        return slice(x0, x1, res[0]), slice(y0, y1, res[1]), slice(start, stop, 1)
+
+    def hits(
+        self, x0: float, y0: float, x1: float, y1: float, start: Any, stop: Any, res: tuple[float, float],
+        touch: bool = False,
+    ) -> list[str]:  # fmt: skip
+        """Files of which more than a thousandth of a pixel lies in a rectangle, in the order of the index."""
+        ex, ey = (-res[0], -res[1]) if touch else (res[0] * 1e-3, res[1] * 1e-3)
+        box = self.box
+        hit = (box[:, 0] < x1 - ex) & (box[:, 2] > x0 + ex) & (box[:, 1] < y1 - ey) & (box[:, 3] > y0 + ey)
+        where = np.flatnonzero(hit)
+        if start is not None and len(where):
+            first, last = np.datetime64(start), np.datetime64(stop)
+            where = where[(self.start[where] <= last) & (self.stop[where] >= first)]
+        return list(dict.fromkeys(self.paths[self.row[where]]))
+
+
+def _rows(index: Any) -> tuple[list[str], list[GeoBox], Any]:
+    """Names, grids and times of a table of scenes."""
+
+    def column(*names: str) -> Any:
+        for name in names:
+            if name in index.columns:
+                return index[name]
+        raise InputError(
+            f"The index has no column {names[0]!r}.",
+            found=", ".join(map(str, index.columns)),
+            expected="href, crs, transform, shape, datetime",
+            hint="make it with `codemae data index`",
+        )
+
+    hrefs = [str(h) for h in column("href", "filepath", "path")]
+    if not hrefs:
+        raise NoScenesError("The index lists no scene.", hint="make it with `codemae data index SCENES... -o FILE`")
+    known: dict[str, OdcCRS] = {}
+    grids = []
+    texts = [str(c) for c in column("crs", "proj:code", "proj:wkt2")]
+    shapes, transforms = column("shape", "proj:shape"), column("transform", "proj:transform")
+    for text, shape, transform in zip(texts, shapes, transforms, strict=True):
+        crs = known.setdefault(text, OdcCRS(text)) if text not in known else known[text]
+        grids.append(GeoBox((int(shape[0]), int(shape[1])), Affine(*[float(v) for v in transform][:6]), crs))
+    if "start_datetime" in index.columns and "end_datetime" in index.columns:
+        pair = [index["start_datetime"], index["end_datetime"]]
+    elif "datetime" in index.columns:
+        pair = [index["datetime"], index["datetime"]]
+    else:
+        pair = [pd.Series([None] * len(hrefs))] * 2
+    start, stop = (_naive(s) for s in pair)
+    if "datetime" in index.columns:
+        moment = _naive(index["datetime"])
+        start, stop = start.fillna(moment), stop.fillna(moment)
+    times = pd.IntervalIndex.from_arrays(
+        start.fillna(ALWAYS[0]).to_numpy(), stop.fillna(ALWAYS[1]).to_numpy(), closed="both", name="datetime"
+    )
+    return hrefs, grids, times
+
+
+def _naive(times: Any) -> Any:
+    """Times in UTC without a zone, in nanoseconds; NaT where there is none."""
+    return pd.to_datetime(pd.Series(list(times)), utc=True, format="ISO8601").dt.tz_localize(None).astype("M8[ns]")
+
+
+def _end_of_day(day: pd.Timestamp) -> pd.Timestamp:
+    return day + pd.Timedelta(days=1) - pd.Timedelta(microseconds=1)
+
+
+def _item_time(path: str) -> tuple[pd.Timestamp, pd.Timestamp]:
+    import pystac
+
+    item = pystac.Item.from_file(path)
+    common = item.common_metadata
+    start, stop = common.start_datetime or item.datetime, common.end_datetime or item.datetime
+    if start is None or stop is None:
+        return ALWAYS
+    return tuple(pd.Timestamp(t).tz_convert(None) if t.tzinfo else pd.Timestamp(t) for t in (start, stop))  # type: ignore[return-value]
+
+
+def _tag_time(tags: Mapping[str, str]) -> tuple[pd.Timestamp, pd.Timestamp]:
+    upper = {k.upper(): v for k, v in tags.items()}
+    for name in _TAGS:
+        text = re.sub(r"^(\d{4}):(\d\d):(\d\d)", r"\1-\2-\3", upper.get(name, "").strip())  # TIFF writes 2020:11:04
+        moment = pd.to_datetime(text, errors="coerce", utc=True) if text else pd.NaT
+        if moment is not pd.NaT:
+            moment = moment.tz_localize(None)
+            return moment, moment if len(text) > 10 else _end_of_day(moment)
+    return ALWAYS
+
+
+def _crs_text(crs: Any) -> str:
+    """Anything that means a CRS, as a code where it has one, else as WKT."""
+    known = CRS.from_user_input(str(crs) if isinstance(crs, OdcCRS) else crs)
+    authority = known.to_authority(min_confidence=100)
+    return ":".join(authority) if authority else known.to_wkt()
+
+
+def _pair(res: float | tuple[float, float]) -> tuple[float, float]:
+    x, y = (res, res) if isinstance(res, int | float) else res
+    if not (x > 0 and y > 0):
+        raise InputError("The resolution must be positive.", found=f"{x}, {y}")
+    return float(x), float(y)
+
+
+# ---------------------------------------------------------------------------------------------------- pretraining
 
 
 class RandomPlaces:
     """Windows at random in the intersection of optical and SAR scenes; every choice comes from one generator.
 
-    torchgeo's ``RandomGeoSampler`` chooses the tile without its generator, so a seed does not fix what it yields; and
-    an area to hold out is a region of interest that is not a rectangle. Hence this class, which does both.
+    The pretraining recipe's source: items are windows, samples uint8. For loaders of float samples take
+    :class:`codemae_datasets.samplers.RandomWindows`.
 
     Args:
-        dataset: ``optical & sar``, or any torchgeo dataset with six channels.
+        dataset: ``optical & sar``, each with one or three bands in 0..255.
         window: side of a window in pixels.
         count: windows per epoch.
         holdout: rectangles that no window touches.
         inside: a rectangle that all windows lie in; None is everywhere.
 
     Raises:
-        InputError: no scene has room for a window.
+        InputError: no scene has room for a window, or values are not in 0..255.
     """
 
     def __init__(
@@ -119,32 +921,36 @@ class RandomPlaces:
         self.names = ["scenes"]
         self.dataset, self.window, self.count, self.holdout, self.inside = dataset, window, count, holdout, inside
         self.res = (float(dataset.res[0]), float(dataset.res[1]))
-        places = [_clip(f, inside, self.res) for f in footprints(dataset)]
-        size = [((r - le) / self.res[0] - window, (t - b) / self.res[1] - window) for le, b, r, t in places]
-        self.places = [p for p, (w, h) in zip(places, size, strict=True) if w > -0.5 and h > -0.5]
-        if not self.places:
+        _check_display(dataset)
+        try:
+            found = find_places(dataset, (window, window), inside)
+        except InputError as error:
             raise InputError(
                 "No scene has room for a window in both modalities.",
-                found=f"{len(places)} overlaps of optical and SAR",
-                expected=f"at least {window} x {window} pixels",
+                found=error.found,
+                expected=error.expected,
                 hint="set a smaller data.window",
-            )
+            ) from error
+        self.places: list[Bounds] = [p[:4] for p in found]
 
     def paired_items(self, generator: torch.Generator) -> list[Bounds]:
-        """``count`` windows as (left, bottom, right, top), tiles weighted by area.
+        """``count`` windows as (left, bottom, right, top), tiles weighted by area, valid throughout.
 
         Raises:
-            InputError: the held-out area leaves hardly any room.
+            InputError: the held-out area or missing values leave hardly any room.
         """
         areas = torch.tensor([(r - le) * (t - b) for le, b, r, t in self.places], dtype=torch.float64)
         chosen: list[Bounds] = []
         for _ in range(50):
             tiles = torch.multinomial(areas, self.count, replacement=True, generator=generator).tolist()
             offsets = torch.rand(self.count, 2, generator=generator, dtype=torch.float64).tolist()
-            windows = (self._place(self.places[i], u, v) for i, (u, v) in zip(tiles, offsets, strict=True))
-            chosen += [w for w in windows if not any(_touch(w, area, self.res) for area in self.holdout)]
-            if len(chosen) >= self.count:
-                return chosen[: self.count]
+            for i, (u, v) in zip(tiles, offsets, strict=True):
+                place = self._place(self.places[i], u, v)
+                if any(_touch(place, area, self.res) for area in self.holdout) or not self._valid(place):
+                    continue
+                chosen.append(place)
+                if len(chosen) == self.count:
+                    return chosen
         raise InputError("The held-out area leaves no room for training.", hint="set a smaller data.holdout")
 
     def unpaired_items(self, generator: torch.Generator) -> list[Bounds]:
@@ -163,9 +969,12 @@ class RandomPlaces:
                     items.append((x, y - step_y, x + step_x, y))
         chosen: list[Bounds] = []
         for item in items:  # scenes may overlap one another
-            if not any(_touch(item, other, self.res) for other in (*self.holdout, *chosen)):
+            if not any(_touch(item, other, self.res) for other in (*self.holdout, *chosen)) and self._valid(item):
                 chosen.append(item)
         return chosen
+
+    def _valid(self, place: Bounds) -> bool:
+        return valid_share(self.dataset, place, (self.window, self.window)) == 1
 
     def _place(self, place: Bounds, u: float, v: float) -> Bounds:
         # whole pixels from the tile's corner, so that nothing is resampled
@@ -178,26 +987,42 @@ class RandomPlaces:
     def __getitem__(self, item: Bounds) -> dict[str, Any]:
         """The sample of a window, see :mod:`codemae_datasets.pairs`."""
         try:
-            image = self.dataset[geo_query(self.dataset, *item)]["image"]
-        except rasterio.errors.RasterioIOError as error:
+            image: Tensor = self.dataset[geo_query(self.dataset, *item)]["image"]
+        except (InputError, RasterioError) as error:
             return {"error": {"message": f"A scene does not decode: {error}", "hint": "fetch it again"}}
         image = image.round().byte()
-        return {"rgb": image[:3], "sar": image[3:], "dataset": 0, "paired": True, "unreadable": ()}
+        optical, sar = image.tensor_split([1 if len(image) == 2 else 3])
+        return {
+            "rgb": optical.expand(3, -1, -1),
+            "sar": sar.expand(3, -1, -1),
+            "dataset": 0,
+            "paired": True,
+            "unreadable": (),
+        }
+
+
+def _check_display(dataset: GeoDataset) -> None:
+    """Refuse what the recipe cannot take: values outside 0..255, other than one or three bands."""
+    for member in getattr(dataset, "datasets", ()):
+        _check_display(member)
+    if not isinstance(dataset, Scenes):
+        return
+    name = dataset.files[0]
+    if len(dataset.band_indexes) not in (1, 3):
+        raise InputError(
+            "These bands cannot be used.", found=str(list(dataset.band_indexes)), expected="one or three bands"
+        )
+    kind = dataset._header(name).dtype
+    if kind != "uint8" and dataset.unit != "uint8" and dataset.stretch is None:
+        raise InputError(
+            f"{Path(name).name} needs a stretch.",
+            found=kind,
+            expected="the two values that become 0 and 255",
+            hint="set data.optical_stretch=[LOW,HIGH] or data.sar_stretch=[LOW,HIGH]",
+        )
 
 
 def _touch(a: Bounds, b: Bounds, res: tuple[float, float]) -> bool:
     """Whether two rectangles share more than a hundredth of a pixel."""
     x, y = res[0] / 100, res[1] / 100
     return a[0] < b[2] - x and b[0] < a[2] - x and a[1] < b[3] - y and b[1] < a[3] - y
-
-
-def _clip(place: Bounds, inside: Bounds | None, res: tuple[float, float]) -> Bounds:
-    """The part of a place inside a rectangle, on the place's own pixel grid."""
-    if inside is None:
-        return place
-    left, top = place[0], place[3]
-    c0, c1 = np.ceil((inside[0] - left) / res[0] - 1e-6), np.floor((inside[2] - left) / res[0] + 1e-6)
-    r0, r1 = np.ceil((top - inside[3]) / res[1] - 1e-6), np.floor((top - inside[1]) / res[1] + 1e-6)
-    c1, r1 = min(c1, round((place[2] - left) / res[0])), min(r1, round((top - place[1]) / res[1]))
-    c0, r0 = max(c0, 0), max(r0, 0)
-    return left + c0 * res[0], top - r1 * res[1], left + c1 * res[0], top - r0 * res[1]

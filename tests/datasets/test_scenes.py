@@ -69,11 +69,12 @@ def test_bad_folders_bands_and_types(scenes: Path, tmp_path: Path) -> None:
     (tmp_path / "db").mkdir()
     with rasterio.open(tmp_path / "db" / "db.tif", "w", **(profile | {"dtype": "float32"})) as file:
         file.write(pixels.astype("float32") / 10 - 25)
+    optical = OpticalScenes(scenes / "optical")
     with pytest.raises(InputError, match="stretch"):
-        SARScenes(tmp_path / "db")
+        RandomPlaces(optical & SARScenes(tmp_path / "db"), window=32, count=1)
     stretched = SARScenes(tmp_path / "db", stretch=(-25.0, 0.5))
     image = stretched[stretched.bounds]["image"]
-    assert image.shape == (3, 128, 128) and torch.allclose(image[1], torch.from_numpy(pixels[0]).float(), atol=0.01)
+    assert image.shape == (1, 128, 128) and torch.allclose(image[0], torch.from_numpy(pixels[0]).float(), atol=0.01)
 
 
 def test_picklable(scenes: Path) -> None:
