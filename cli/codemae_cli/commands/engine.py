@@ -20,7 +20,7 @@ def engine(
     request: Annotated[Path, typer.Argument(metavar="REQUEST.json", help="What to run, see docs/protocol.md.")],
 ) -> None:
     """Run one command for another program: JSON lines on stdout, stopped by the end of stdin (protocol v1)."""
-    from codemae_cli.lifeline import INTERRUPTED, hold_stdin
+    from codemae_cli.lifeline import INTERRUPTED, hold_stdin, stop_now
     from codemae_cli.request import RequestError, parse_request, run_request
 
     hold_stdin()
@@ -33,4 +33,6 @@ def engine(
         emit("error", code="interrupted", message="interrupted", hint=None)
         say("interrupted; nothing half-written was left")
         code = INTERRUPTED
+    if code == INTERRUPTED:
+        stop_now()  # taking down the interpreter with its libraries would keep whoever cancelled waiting
     raise typer.Exit(code)
