@@ -306,15 +306,22 @@ class DamageDock(QDockWidget):
         symbol = layers[2].renderer().symbol()
         symbol.setColor(QColor(0, 0, 0, 0))
         symbol.symbolLayer(0).setStrokeColor(QColor(255, 255, 255))
-        if self._project.count() == 0:
+        alone = self._project.count() == 0
+        if alone:
             self._project.setCrs(layers[0].crs())
         self._settle_transforms(layers)
         for layer in layers:
             self._project.addMapLayer(layer)
         self.choose(layers[0], layers[1])
         self.footprints.setLayer(layers[2])
-        self._zoom([layers[0]])
         self.compare(after=True)
+        # QGIS gives an empty map the coordinate system of the layer on top, a moment later
+        QTimer.singleShot(0, lambda: self._show_sample(layers[0], alone))
+
+    def _show_sample(self, scene: QgsMapLayer, alone: bool) -> None:
+        if alone:
+            self._project.setCrs(scene.crs())
+        self._zoom([scene])
 
     def _settle_transforms(self, layers: list[QgsMapLayer]) -> None:
         """Let QGIS ask nobody for the best of several transformations between the sample's coordinate systems."""
@@ -470,8 +477,8 @@ class DamageDock(QDockWidget):
         if run is None or run.state not in (State.DONE, State.FAILED):
             self.result.hide()
             return
-        log, colors = (outcome.log, outcome.colors) if outcome is not None else ("", {})
-        self.result.show_run(run, colors, log, bool(self.jobs.layers(run.number)))
+        log, legend = (outcome.log, outcome.legend) if outcome is not None else ("", {})
+        self.result.show_run(run, legend, log, bool(self.jobs.layers(run.number)))
         # its place is known only when the layout has settled
         QTimer.singleShot(50, self._show_result_box)
 

@@ -123,7 +123,10 @@ class EngineRow(QWidget):
             self._show("/mIconWarning.svg", self.health.line())
         else:
             device = self.health.facts.get("device", self.health.devices[0]).split(",")[0]
-            self._show("/mIconSuccess.svg", f"codemae-geo {self.health.version}, {device}")
+            self._show(
+                "/mIconSuccess.svg",
+                tr("Engine {version} on {device}").format(version=self.health.version, device=device),
+            )
         self.line.setToolTip("\n".join([self.health.line(), self.runtime.program, *self.health.problems]))
         self.changed.emit()
 

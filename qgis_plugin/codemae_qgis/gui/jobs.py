@@ -59,7 +59,7 @@ class Outcome:
     def __init__(self, log: str, layers: list[QgsMapLayer] | None = None) -> None:
         self.log = log
         self.layer_ids = [layer.id() for layer in layers or []]
-        self.colors = _colors(layers or [])
+        self.legend = _legend(layers or [])
 
 
 class Jobs(QObject):
@@ -217,10 +217,10 @@ def _remove_empty(folder: str) -> None:
         os.rmdir(folder)
 
 
-def _colors(layers: list[QgsMapLayer]) -> dict[str, str]:
-    """Colour of each class, from the map itself: chart and map cannot differ."""
+def _legend(layers: list[QgsMapLayer]) -> dict[int, tuple[str, str]]:
+    """Value of each class -> label and colour, from the map itself: chart and map cannot differ."""
     for layer in layers:
         renderer = layer.renderer() if isinstance(layer, QgsRasterLayer) else None
         if isinstance(renderer, QgsPalettedRasterRenderer):
-            return {entry.label: entry.color.name() for entry in renderer.classes()}
+            return {int(entry.value): (entry.label, entry.color.name()) for entry in renderer.classes()}
     return {}

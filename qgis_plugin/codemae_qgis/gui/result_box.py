@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from typing import Any
+from typing import Any, Dict, Tuple
 
 from qgis.PyQt.QtCore import Qt, QUrl
 from qgis.PyQt.QtGui import QDesktopServices
@@ -15,6 +15,8 @@ from .chart import Bar, BarChart
 from .queue import Run, State
 from .text_dialog import TextDialog
 
+#: value of a class -> its label and its colour as ``#rrggbb``
+Legend = Dict[int, Tuple[str, str]]
 #: characters of the model's limits that are shown before "more"
 _SHORT = 150
 
@@ -28,15 +30,17 @@ def read_summary(results: dict[str, Any]) -> dict[str, Any]:
     return summary if isinstance(summary, dict) else {}
 
 
-def damage_bars(summary: dict[str, Any], colors: dict[str, str]) -> tuple[str, list[Bar]]:
-    """What is counted (``buildings`` or ``area``) and one bar per class, background left out."""
+def damage_bars(summary: dict[str, Any], legend: Legend) -> tuple[str, list[Bar]]:
+    """What is counted (``buildings`` or ``area``) and one bar per class of the legend, which has no background."""
     counts = (summary.get("buildings") or {}).get("classes")
-    classes = [c for c in summary.get("classes", []) if c["name"] in colors]
-    if counts:
-        return "buildings", [Bar(c["name"], counts.get(c["name"], 0), colors[c["name"]]) for c in classes]
-    return "area", [
-        Bar(c["name"], c["area_m2"], colors[c["name"]], f"{c['area_m2'] / 10_000:,.2f} ha") for c in classes
-    ]
+    bars = []
+    for found in summary.get("classes", []):
+        label, color = legend.get(found["value"], ("", ""))
+        if label and counts:
+            bars.append(Bar(label, counts.get(found["name"], 0), color))
+        elif label:
+            bars.append(Bar(label, found["area_m2"], color, f"{found['area_m2'] / 10_000:,.2f} ha"))
+    return ("buildings" if counts else "area"), bars
 
 
 def shorten(text: str, limit: int = _SHORT) -> str:
@@ -82,12 +86,12 @@ class ResultBox(QGroupBox):
         self.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Maximum)
         self.hide()
 
-    def show_run(self, run: Run, colors: dict[str, str], log: str, can_zoom: bool) -> None:
+    def show_run(self, run: Run, legend: Legend, log: str, can_zoom: bool) -> None:
         """Show what has become of ``run``."""
         self._log = log
         summary = read_summary(run.results)
         self.setTitle(tr("Run {number}: {title}").format(number=run.number, title=run.title))
-        kind, bars = damage_bars(summary, colors) if run.state is State.DONE else ("", [])
+        kind, bars = damage_bars(summary, legend) if run.state is State.DONE else ("", [])
         self.chart.show_bars(bars)
         self.chart.setVisible(bool(bars))
         self.headline.setText(self._headline(run, kind, summary))
@@ -107,8 +111,8 @@ class ResultBox(QGroupBox):
             return run.message
         if kind == "buildings":
             counts = summary["buildings"]
-            known = sum(counts["classes"].get(b.name, 0) for b in self.chart.bars)
-            return tr("Buildings per class ({known} of {all} seen by the model)").format(known=known, all=counts["n"])
+            known = round(sum(bar.count for bar in self.chart.bars))
+            return tr("Buildings per class (the model sees {known} of {all})").format(known=known, all=counts["n"])
         return tr("Area of buildings per class")
 
     def _show_limits(self, link: str) -> None:

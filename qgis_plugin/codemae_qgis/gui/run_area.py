@@ -150,6 +150,6 @@ class RunArea(QWidget):
         count = self.list.topLevelItemCount()
         self.list.setVisible(count > 0)
         if count:
-            row = max(self.list.sizeHintForRow(0), self.fontMetrics().height() + 8)
-            self.list.setFixedHeight(row * min(count, _ROWS) + 2 * self.list.frameWidth() + 2)
+            row = self.list.visualItemRect(self.list.topLevelItem(0)).height() or self.list.sizeHintForRow(0)
+            self.list.setFixedHeight(row * min(count, _ROWS) + 2 * self.list.frameWidth())
             self.list.scrollToBottom()
