@@ -466,8 +466,11 @@ class PublicDataset(NonGeoDataset):
         count = len(self) if limit is None else min(limit, len(self))
         chosen = {i * len(self) // count for i in range(count)}
         read = 0
+        counted: set[Path] = set()
         for index, item in enumerate(self.items):
-            report.bytes += sum(path.stat().st_size for path in self.files(item) if path.is_file())
+            there = {path for path in self.files(item) if path not in counted and path.is_file()}
+            report.bytes += sum(path.stat().st_size for path in there)
+            counted |= there
             if index not in chosen:
                 continue
             try:
