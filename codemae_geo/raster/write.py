@@ -88,7 +88,7 @@ class RasterWriter:
         """Check the destination and open the temporary file.
 
         Args:
-            path: the GeoTIFF to write; side-cars ``path.aux.xml`` and ``path`` with ``.qml`` go beside it.
+            path: the GeoTIFF to write; side-cars ``path.aux.xml`` and ``path`` with ``.qml``, ``.qmd`` go beside it.
             grid: shape, transform and CRS of the raster.
             count: number of bands.
             dtype: NumPy name of the pixel type.
@@ -114,6 +114,8 @@ class RasterWriter:
         self.path = Path(path)
         self.grid = grid
         self.classes = classes
+        self._tags = dict(tags or {})
+        self._title = band_names[0] if band_names and count == 1 else self.path.stem
         self._resampling = overview_resampling
         self._block = block
         self._needed = estimate_bytes(grid, count, dtype)
@@ -150,7 +152,7 @@ class RasterWriter:
                 )
                 # the side-cars may get lost on the way; the file itself still knows its classes
                 own = {"CLASSES": json.dumps(classes.as_list())} if classes is not None else {}
-                self._dataset.update_tags(**{**own, **(tags or {})})
+                self._dataset.update_tags(**{**own, **self._tags})
                 for index, name in enumerate(band_names or (), start=1):
                     self._dataset.set_band_description(index, name)
                 if scale is None and self._is_probability:
@@ -270,6 +272,8 @@ class RasterWriter:
             texts[f"{self.path.stem}.qml"] = styles.raster_qml(self.classes)
         elif self._is_probability:
             texts[f"{self.path.stem}.qml"] = styles.confidence_qml()
+        if self._tags:
+            texts[f"{self.path.stem}.qmd"] = styles.metadata_qmd(self._title, self._tags)
         for name, text in texts.items():
             (self._staging.folder / name).write_text(text, encoding="utf-8")
         return list(texts)

@@ -78,7 +78,7 @@ def test_class_raster_is_a_styled_cog(tmp_path: Path) -> None:
         tmp_path / "c.tif", _grid(1300, 1100), classes=DAMAGE_CLASSES, band_names=["damage"], tags=tags
     ) as writer:
         writer.write_rows(0, values)
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["c.qml", "c.tif", "c.tif.aux.xml"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["c.qmd", "c.qml", "c.tif", "c.tif.aux.xml"]
     with rasterio.open(tmp_path / "c.tif") as written:
         assert written.tags(ns="IMAGE_STRUCTURE")["LAYOUT"] == "COG"
         assert written.profile["compress"] == "deflate"
