@@ -84,6 +84,8 @@ class RasterWriter:
         block: int = 512,
         overwrite: bool = False,
         scale: float | None = None,
+        half: bool = False,
+        rgb: bool = False,
     ) -> None:
         """Check the destination and open the temporary file.
 
@@ -102,6 +104,8 @@ class RasterWriter:
             overwrite: replace an existing file and its side-cars.
             scale: factor from pixel value to physical value, written as the band scale. Default: 1/250 for uint8
                 with ``average`` overviews, that is, for probabilities; otherwise 1.
+            half: store float32 values in 16 bits; ``write_rows`` gets values that float16 holds exactly.
+            rgb: the three uint8 bands are red, green and blue.
 
         Raises:
             OutputError: the file exists and ``overwrite`` is false; the folder is missing or read-only; disk full.
@@ -118,8 +122,9 @@ class RasterWriter:
         self._title = band_names[0] if band_names and count == 1 else self.path.stem
         self._resampling = overview_resampling
         self._block = block
-        self._needed = estimate_bytes(grid, count, dtype)
-        self._is_probability = overview_resampling == "average" and dtype == "uint8"
+        self._needed = estimate_bytes(grid, count, "float16" if half else dtype)
+        self._is_probability = overview_resampling == "average" and dtype == "uint8" and not rgb
+        self._bits = {"nbits": 16} if half else {}
         self._next_row = 0
         self._written = 0
         self._staging = Staging(self.path, overwrite=overwrite)
@@ -144,11 +149,14 @@ class RasterWriter:
                     blockysize=block,
                     compress="deflate",
                     zlevel=1,
+                    # overviews are made band by band; with hundreds of bands this is ten times as fast
+                    interleave="band",
                     sparse_ok=True,
-                    # three or four uint8 bands are classes here, not colours: an alpha band would mask the overviews
-                    photometric="minisblack",
+                    # uint8 bands are classes here if not said otherwise: an alpha band would mask the overviews
+                    photometric="rgb" if rgb else "minisblack",
                     alpha="no",
                     bigtiff="if_safer",
+                    **self._bits,
                 )
                 # the side-cars may get lost on the way; the file itself still knows its classes
                 own = {"CLASSES": json.dumps(classes.as_list())} if classes is not None else {}
@@ -256,6 +264,7 @@ class RasterWriter:
             overview_resampling=self._resampling,
             bigtiff="if_safer",
             num_threads="all_cpus",
+            **self._bits,
         )
         # A full disk can strike while GDAL writes the last blocks on closing: what cannot be read back was not written.
         with rasterio.open(target) as finished:

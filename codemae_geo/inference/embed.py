@@ -1,0 +1,439 @@
+"""From a scene to dense features: one vector for every cell of 16, 8 or 4 pixels, from a backbone of any package."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from codemae_geo.errors import InputError, ModelError, OutputError
+from codemae_geo.inference import engine
+from codemae_geo.inference.components import SPREAD, RunningCovariance
+from codemae_geo.inference.job import (
+    Job,
+    MapOptions,
+    MapResult,
+    SceneLike,
+    as_request,
+    combine_regions,
+    crop_to_aoi,
+    describe_run,
+    estimate_run,
+    finish,
+    make_tags,
+    nothing_analysed,
+    open_readers,
+    prepare_windows,
+    protect_inputs,
+    whole_cells,
+)
+from codemae_geo.inference.predictor import WindowNetwork
+from codemae_geo.models.damageformer import TOKENIZER
+from codemae_geo.models.hivit import PATCH, HiViT, Modality, levels_to_map
+from codemae_geo.outputs import FolderStaging, check_space
+from codemae_geo.progress import Reporter
+from codemae_geo.raster.align import target_grid
+from codemae_geo.raster.env import gdal_env
+from codemae_geo.raster.inspect import inspect
+from codemae_geo.raster.rows import iter_rows
+from codemae_geo.raster.scene import expand_paths
+from codemae_geo.raster.write import RasterWriter, estimate_bytes
+from codemae_geo.weights import InputSpec, ModelContract, ModelPackage, load_model
+
+SensorFamily = Literal["optical", "sar"]
+FeatureType = Literal["float16", "float32"]
+
+#: pixels of a cell along either axis, finest last
+STRIDES = (16, 8, 4)
+#: side of the file's tiles in cells: a tile holds every band, so it is small
+BLOCK = 64
+
+
+class DenseFeatures(nn.Module):
+    """A backbone as a map of features.
+
+    Args:
+        backbone: of any package.
+        modality: the tokenizer that the image goes through.
+        stride: 16 gives the tokens of the last attention block, 8 and 4 the pyramid levels of these strides.
+    """
+
+    def __init__(self, backbone: HiViT, modality: Modality, stride: int) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.modality: Modality = modality
+        self.stride = stride
+
+    @property
+    def channels(self) -> int:
+        """Length of a feature vector."""
+        return self.backbone.embed_dim if self.stride == PATCH else int(self.backbone.feature_info[0]["num_chs"])
+
+    def forward(self, image: Tensor) -> Tensor:
+        """``[B, 3, H, W]`` with sides that divide by 16 -> ``[B, channels, H / stride, W / stride]``."""
+        features = self.backbone.forward_features(image, self.modality)
+        if self.stride == PATCH:
+            return levels_to_map(features.tokens[:, :, None, None], features.grid)
+        return levels_to_map(self.backbone.forward_levels(features)[(4, 8).index(self.stride)], features.grid)
+
+
+class FeatureNetwork(WindowNetwork[NDArray[np.float32]]):
+    """Feature maps ``[channels, H / stride, W / stride]`` of windows.
+
+    A transformer's features tell where in the window a patch lies, which draws a lattice of windows over a scene. What
+    the network says of an empty window, less its mean over the window, is the part that depends on the place alone; it
+    is subtracted unless ``keep_positions``.
+    """
+
+    def __init__(self, *args: Any, keep_positions: bool = False, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._keep_positions = keep_positions
+        self._lattice: dict[torch.Size, Tensor] = {}
+
+    @property
+    def channels(self) -> int:
+        """Length of a feature vector."""
+        assert isinstance(self._module, DenseFeatures)
+        return self._module.channels
+
+    def _answer(self, tensors: Sequence[Tensor]) -> NDArray[np.float32]:
+        (image,) = tensors
+        features = self._run([image]).float()
+        if not self._keep_positions:
+            features -= self._positions(image[:1])
+        return features.cpu().numpy()
+
+    def _positions(self, like: Tensor) -> Tensor:
+        """``[1, channels, h, w]`` that sum to zero over the window; windows of one run are all of one size."""
+        if like.shape not in self._lattice:
+            empty = self._run([torch.zeros_like(like)]).float()
+            self._lattice[like.shape] = empty - empty.mean((-2, -1), keepdim=True)
+        return self._lattice[like.shape]
+
+
+def prepare_embed(
+    model: str | Path,
+    scene: SceneLike,
+    *,
+    sensor: SensorFamily | None = None,
+    stride: int = PATCH,
+    dtype: FeatureType = "float16",
+    keep_positions: bool = False,
+    aoi: str | Path | None = None,
+    bounds: tuple[float, float, float, float] | None = None,
+    dst_crs: str | None = None,
+    res: float | None = None,
+    options: MapOptions | None = None,
+    reporter: Reporter | None = None,
+) -> Job[FeatureNetwork]:
+    """Open and check everything that :func:`embed` needs, without writing."""
+    options = options or MapOptions()
+    reporter = reporter or Reporter()
+    request = as_request(scene)
+    if stride not in STRIDES:
+        raise InputError("there are no features of this stride", found=f"--stride {stride}", expected="16, 8 or 4")
+    with reporter.stage("check"):
+        package = load_model(model)
+        backbone = find_backbone(package, stride)
+        names = [request.paths] if isinstance(request.paths, str | Path) else request.paths
+        spec = choose_input(package.contract, backbone, sensor, inspect(expand_paths(names, "image")[0]))
+        reporter.log(f"sensor: {spec.family}")
+        module = DenseFeatures(backbone, TOKENIZER[spec.family], stride)
+        contract = package.contract.model_copy(update={"inputs": [spec]})
+        package = replace(package, contract=contract, module=module)
+        opened = request.open(spec)
+        target = whole_cells(target_grid(opened, dst_crs=dst_crs, res=res, bounds=bounds), stride)
+        regions = []
+        if aoi is not None:
+            target, inside = crop_to_aoi(target, aoi, stride)
+            regions.append(inside)
+        window = options.window or contract.window
+        options = replace(options, window=max(window // PATCH, 1) * PATCH)
+
+        def network(runtime: Any) -> FeatureNetwork:
+            return FeatureNetwork(
+                module, contract, runtime, batch_size=options.batch_size, keep_positions=keep_positions
+            )
+
+        job = prepare_windows(
+            "embedding",
+            package,
+            [request],
+            [opened],
+            target,
+            options,
+            reporter,
+            network,
+            stride=stride,
+            multiple=PATCH,
+        )
+        job.region = combine_regions(regions)
+    job.parameters = {
+        "sensor": spec.family,
+        "stride": stride,
+        "dtype": dtype,
+        "keep_positions": keep_positions,
+        "dst_crs": dst_crs,
+        "res": res,
+        "bounds": bounds,
+        "aoi": None if aoi is None else Path(aoi).name,
+        **{k: v for k, v in asdict(options).items() if k not in ("tta", "probabilities")},
+    }
+    return job
+
+
+def embed(
+    model: str | Path,
+    scene: SceneLike,
+    out: str | Path,
+    *,
+    sensor: SensorFamily | None = None,
+    stride: int = PATCH,
+    dtype: FeatureType = "float16",
+    keep_positions: bool = False,
+    aoi: str | Path | None = None,
+    bounds: tuple[float, float, float, float] | None = None,
+    dst_crs: str | None = None,
+    res: float | None = None,
+    options: MapOptions | None = None,
+    overwrite: bool = False,
+    reporter: Reporter | None = None,
+) -> MapResult:
+    """Dense features of a scene of any size.
+
+    Windows overlap and their features are averaged with weights that fall to nearly nothing at a window's edge; what
+    depends only on a cell's place in its window is removed, see :class:`FeatureNetwork`. A cell has features if at
+    least half of its pixels are valid and asked for. The result is never in memory as a whole.
+
+    Args:
+        model: name, file or hub address of a package with a HiViT backbone; a pretrained one has the task embedding.
+        scene: one file or many of one date.
+        out: folder to create: ``embedding.tif`` (one band per dimension, nodata NaN), ``components.tif`` (the first
+            three principal components as red, green and blue, nodata 0), ``summary.json``.
+        sensor: the tokenizer to use; None guesses from the scene.
+        stride: pixels of a cell along either axis: 16 gives the tokens of the last block, 8 and 4 the pyramid's levels.
+        dtype: how features are stored; float16 keeps three digits.
+        keep_positions: leave the features as the network gives them.
+        aoi: polygons outside of which nothing is analysed.
+        bounds: (left, bottom, right, top) in the target CRS.
+        dst_crs, res: another target CRS, another pixel size in its units.
+        options: see :class:`MapOptions`; ``tta`` and ``probabilities`` have no meaning here.
+        overwrite: allow a folder with content.
+        reporter: told stages, progress, decisions and warnings.
+
+    Returns:
+        The files and the summary.
+
+    Raises:
+        InputError, OutputError: as :func:`codemae_geo.map_damage`.
+        ModelError: no backbone in the package, or none for the sensor.
+    """
+    reporter = reporter or Reporter()
+    with gdal_env(), FolderStaging(out, overwrite=overwrite) as staging:
+        job = prepare_embed(
+            model,
+            scene,
+            sensor=sensor,
+            stride=stride,
+            dtype=dtype,
+            keep_positions=keep_positions,
+            aoi=aoi,
+            bounds=bounds,
+            dst_crs=dst_crs,
+            res=res,
+            options=options,
+            reporter=reporter,
+        )
+        protect_inputs(out, job.task, [*job.scenes[0].names, aoi])
+        check_space(staging.folder, _disk_bytes(job, dtype))
+        outputs = {"embedding": staging.folder / "embedding.tif", "components": staging.folder / "components.tif"}
+        with open_readers(job) as readers, FeatureSink(job, outputs["embedding"], dtype) as sink:
+            with reporter.stage("predict", len(job.plan)):
+                stats = engine.run(
+                    readers,
+                    job.plan,
+                    job.predictor,
+                    sink,
+                    region=job.region,
+                    batch=job.predictor.batch_size,
+                    stride=stride,
+                    reporter=reporter,
+                )
+            if sink.covariance.count == 0:
+                raise nothing_analysed(job)
+            with reporter.stage("write"):
+                sink.close()
+        with reporter.stage("components"):
+            explained = write_components(job, sink.covariance, outputs["embedding"], outputs["components"])
+        rows, columns = job.cells.shape.yx
+        summary = {
+            **describe_run(job, stats),
+            "embedding": {
+                "dimensions": job.predictor.channels,
+                "stride": stride,
+                "dtype": dtype,
+                "cells": sink.covariance.count,
+                "share": sink.covariance.count / (rows * columns),
+            },
+            "components": {"explained_variance_ratio": explained, "spread_in_standard_deviations": SPREAD},
+        }
+        return finish(job, staging, outputs, summary, reporter)
+
+
+def estimate_embed(*args: Any, dtype: FeatureType = "float16", **kwargs: Any) -> dict[str, Any]:
+    """What :func:`embed` would do, without writing. Arguments as there, less ``out``."""
+    with gdal_env():
+        job = prepare_embed(*args, dtype=dtype, **kwargs)
+        blocks = BLOCK * job.plan.width * 4 * job.predictor.channels
+        return estimate_run(job, job.predictor.channels, blocks, _disk_bytes(job, dtype))
+
+
+def _disk_bytes(job: Job[FeatureNetwork], dtype: str) -> int:
+    # features hardly deflate, where the estimate counts on one half
+    return 2 * estimate_bytes(job.cells, job.predictor.channels, dtype) + estimate_bytes(job.cells, 3)
+
+
+def find_backbone(package: ModelPackage, stride: int) -> HiViT:
+    """The backbone of a package: the network itself, or its encoder.
+
+    Raises:
+        ModelError: it has none, or none with a pyramid where the stride needs one.
+    """
+    for module in (package.module, getattr(package.module, "encoder", None)):
+        if isinstance(module, HiViT):
+            if stride != PATCH and module.num_outs == 1:
+                raise ModelError(
+                    f"the backbone of {package.contract.name} has no features of stride {stride}",
+                    found="a backbone without a pyramid",
+                    expected=f"--stride {PATCH}",
+                )
+            return module
+    raise ModelError(
+        f"the model {package.contract.name} has no backbone to take features from",
+        found=f"architecture {package.contract.architecture.name}",
+        expected="a package with a HiViT backbone, such as the encoder.safetensors of codemae pretrain",
+    )
+
+
+def choose_input(
+    contract: ModelContract, backbone: HiViT, sensor: SensorFamily | None, info: dict[str, Any]
+) -> InputSpec:
+    """The input of a model that a scene goes to, named ``image``.
+
+    Args:
+        contract: of the package.
+        backbone: its backbone, which must have the sensor's tokenizer.
+        sensor: as asked; None takes what the scene looks like.
+        info: of the scene's first file, see :func:`codemae_geo.raster.inspect.inspect`.
+
+    Raises:
+        ModelError: the model does not take this sensor.
+        InputError: the scene is plainly of the other sensor, or cannot be told and both are possible.
+    """
+    specs = {spec.family: spec for spec in reversed(contract.inputs) if TOKENIZER[spec.family] in backbone.modalities}
+    guess = info.get("guess", {}).get("family")
+    wanted = sensor or guess or (next(iter(specs)) if len(specs) == 1 else None)
+    if wanted is None:
+        raise InputError("the sensor of the scene cannot be told", hint="say --sensor optical or --sensor sar")
+    if wanted not in specs:
+        why = "asked for" if sensor else f"the scene has {info['guess']['family_reason']}"
+        raise ModelError(
+            f"the model {contract.name} does not take {wanted} scenes",
+            found=f"{wanted} ({why})",
+            expected=" or ".join(sorted(specs)) or "an input that its backbone has a tokenizer for",
+            hint="name another model, or say --sensor if the scene was not recognised",
+        )
+    if sensor is not None and guess not in (None, sensor) and (seen := _evidence(info, guess)):
+        raise InputError(
+            f"the scene looks like {guess}, and {sensor} was asked for",
+            found=seen,
+            expected="three bands" if sensor == "optical" else "a radar band",
+            hint=f"say --sensor {guess} or leave it out",
+        )
+    return specs[wanted].model_copy(update={"name": "image"})
+
+
+def _evidence(info: dict[str, Any], guess: str) -> str | None:
+    """What shows plainly that a raster is of a family; None where the guess may be wrong."""
+    if guess == "sar":
+        return str(info["guess"]["family_reason"])
+    colors = {band["color"] for band in info["bands"]}
+    return "bands marked red, green and blue" if {"red", "green", "blue"} <= colors else None
+
+
+class FeatureSink:
+    """Takes finished rows of cells from the engine: writes them, and counts what the components need."""
+
+    def __init__(self, job: Job[FeatureNetwork], path: Path, dtype: FeatureType) -> None:
+        self._half = dtype == "float16"
+        self._stack = ExitStack()
+        self.covariance = RunningCovariance(job.predictor.channels)
+        self._writer = self._stack.enter_context(
+            RasterWriter(
+                path,
+                job.cells,
+                count=job.predictor.channels,
+                dtype="float32",
+                nodata=float("nan"),
+                overview_resampling="average",
+                band_names=[f"feature {i}" for i in range(job.predictor.channels)],
+                tags=make_tags(job),
+                block=BLOCK,
+                half=self._half,
+            )
+        )
+
+    def __call__(self, row: int, features: NDArray[np.float32], analysed: NDArray[np.bool_]) -> None:
+        """Take rows of cells from ``row`` on: ``features [D, rows, columns]``, ``analysed [rows, columns]``."""
+        if self._half:
+            largest = np.abs(features[:, analysed]).max(initial=0)
+            if largest > np.finfo(np.float16).max:
+                raise OutputError(
+                    "a feature is too large for float16",
+                    found=f"{largest:.3g}",
+                    expected=f"at most {np.finfo(np.float16).max:.0f}",
+                    hint="add --dtype float32",
+                )
+            features = np.where(analysed, features, 0).astype(np.float16).astype(np.float32)
+        self.covariance.add(features[:, analysed].T)
+        self._writer.write_rows(row, np.where(analysed, features, np.float32("nan")))
+
+    def close(self) -> None:
+        """Finish the raster."""
+        self._stack.close()
+
+    def __enter__(self) -> FeatureSink:
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        self._stack.__exit__(*error)
+
+
+def write_components(job: Job[FeatureNetwork], covariance: RunningCovariance, source: Path, path: Path) -> list[float]:
+    """Write the picture of the first three principal components of the features in ``source``.
+
+    Returns:
+        The share of the variance that each explains.
+    """
+    components = covariance.components(3)
+    with RasterWriter(
+        path,
+        job.cells,
+        count=3,
+        nodata=0,
+        overview_resampling="average",
+        band_names=[f"component {i}" for i in (1, 2, 3)],
+        tags=make_tags(job),
+        block=512,
+        rgb=True,
+    ) as writer:
+        for row, features in iter_rows(source, BLOCK):
+            writer.write_rows(row, components.picture(features, np.isfinite(features[0])))
+    return components.explained
