@@ -61,6 +61,9 @@ CATALOGUE: dict[str, str] = {
     "sar_acd": "sar_acd:SARACD",
     "sun_rgbd": "sun_rgbd:SUNRGBD",
     "nyu_depth_v2": "nyu_depth_v2:NYUDepthV2",
+    "bright": "bright:BRIGHT",
+    "bright_dfc25": "bright_dfc25:BRIGHTDFC25",
+    "xbd": "xbd:XBD",
 }
 
 

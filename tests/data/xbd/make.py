@@ -1,4 +1,4 @@
-"""xBD: ``{train,test}/{images,labels,targets}``, polygons as WKT in the labels."""
+"""xBD: ``{train,tier3,test,hold}/{images,labels,targets}``, polygons as WKT in the labels."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def _features(damage: bool) -> list[dict[str, object]]:
 
 def make(root: Path) -> None:
     """Two places in each split, five buildings each."""
-    for n, split in enumerate(("train", "test")):
+    for n, split in enumerate(("train", "tier3", "test", "hold")):
         for i in range(2):
             for t, when in enumerate(("pre", "post")):
                 stem = f"hurricane-michael_{10 * n + i:08d}_{when}_disaster"
