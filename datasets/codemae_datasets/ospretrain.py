@@ -10,7 +10,7 @@ import json
 from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, BinaryIO, Literal
 
 import numpy as np
 import torch
@@ -75,11 +75,11 @@ class OSPretrain:
             if name == UNPAIRED:
                 if use != "paired":
                     for key in self.unpaired:
-                        self.unpaired[key] = _images(self.root / name / key)
+                        self.unpaired[key] = image_names(self.root / name / key)
             elif use != "unpaired":
                 splits = ("train", "val") if name in exclude_test else ("train", "val", "test")
                 self.pairs += [
-                    (number, file) for split in splits for file in _listed(self.root / name / f"{split}.txt")
+                    (number, file) for split in splits for file in listed_names(self.root / name / f"{split}.txt")
                 ]
         if not self.pairs and not (self.unpaired["RGB"] and self.unpaired["SAR"]):
             raise InputError(
@@ -158,12 +158,16 @@ class OSPretrain:
         rgb, sar = len(self.unpaired["RGB"]), len(self.unpaired["SAR"])
         return first + (item[0] - first + 1) % rgb, first + (item[1] - first + 1) % sar
 
-    def _sample(self, item: tuple[int, int], paired: bool) -> dict[str, Any]:
+    def _read(self, item: tuple[int, int]) -> tuple[Tensor, Tensor, int, str]:
+        """Optical image, SAR image, number of the dataset, name."""
         rgb_path, sar_path, number = self.paths(item)
-        rgb, sar = read_image(rgb_path), read_image(sar_path)
+        return read_image(rgb_path), read_image(sar_path), number, rgb_path.name
+
+    def _sample(self, item: tuple[int, int], paired: bool) -> dict[str, Any]:
+        rgb, sar, number, name = self._read(item)
         if paired and rgb.shape != sar.shape:
             raise InputError(
-                f"The images of the pair {rgb_path.name} of {self.names[number]} differ in size.",
+                f"The images of the pair {name} of {self.names[number]} differ in size.",
                 found=f"optical {rgb.shape[2]} x {rgb.shape[1]}, SAR {sar.shape[2]} x {sar.shape[1]} pixels",
                 expected="the same size",
                 hint="resample one of them; --skip-unreadable N tolerates up to N such pairs",
@@ -177,23 +181,30 @@ def read_image(path: Path) -> Tensor:
     Raises:
         InputError: the file is missing or does not decode; names it.
     """
+    return decode_image(path, str(path))
+
+
+def decode_image(file: Path | BinaryIO, name: str) -> Tensor:
+    """An image, from a path or an open file, as uint8 [3, H, W]; see :func:`read_image`."""
     try:
-        with Image.open(path) as image:
+        with Image.open(file) as image:
             pixels = np.asarray(image.convert("RGB"))
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise InputError(
-            f"The image {path} does not decode.",
+            f"The image {name} does not decode.",
             found="no such file" if isinstance(error, FileNotFoundError) else str(error),
             hint="fetch it again; --skip-unreadable N tolerates up to N such files",
         ) from error
     return torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1)))
 
 
-def _images(folder: Path) -> list[str]:
+def image_names(folder: Path) -> list[str]:
+    """The PNG files of a folder, sorted; none where there is no folder."""
     return sorted(p.name for p in folder.iterdir() if p.suffix.lower() == ".png") if folder.is_dir() else []
 
 
-def _listed(path: Path) -> list[str]:
+def listed_names(path: Path) -> list[str]:
+    """The file names of a list, each with ``.png``; none where there is no list."""
     if not path.is_file():
         return []
     lines = (line.strip() for line in path.read_text(encoding="utf-8").splitlines())

@@ -19,7 +19,10 @@ from codemae_geo.errors import InputError
 
 
 class PairSource(Protocol):
-    """Images of two modalities, partly in pairs."""
+    """Images of two modalities, partly in pairs.
+
+    A source whose items come in the order in which they are to be used has an attribute ``ordered`` that is True.
+    """
 
     #: name of each dataset, in the order of the sample's ``dataset``
     names: list[str]

@@ -33,12 +33,13 @@ def seeded(*numbers: int) -> torch.Generator:
 
 
 def deal_batches(
-    paired: Sequence[Any], unpaired: Sequence[Any], batch: int, generator: torch.Generator
+    paired: Sequence[Any], unpaired: Sequence[Any], batch: int, generator: torch.Generator, shuffle: bool = True
 ) -> list[list[Any]]:
     """Shuffle both lists, cut each into whole batches, mix the batches. What does not fill a batch waits for its turn.
 
     Args:
         batch: items per batch, over all ranks.
+        shuffle: False keeps the order of both lists, which then take turns at random.
 
     Raises:
         InputError: a list that is not empty does not fill one batch, so none of its images would ever be seen.
@@ -52,10 +53,15 @@ def deal_batches(
                 expected=f"at most {len(items)}",
                 hint=f"set train.batch={len(items)} or less",
             )
-        order = torch.randperm(len(items), generator=generator).tolist()
+        order = torch.randperm(len(items), generator=generator).tolist() if shuffle else range(len(items))
         whole = len(items) // batch * batch
         batches += [[items[i] for i in order[k : k + batch]] for k in range(0, whole, batch)]
-    return [batches[i] for i in torch.randperm(len(batches), generator=generator).tolist()]
+    turns = torch.randperm(len(batches), generator=generator).tolist()
+    if not shuffle:
+        first = len(paired) // batch
+        queues = iter(batches[:first]), iter(batches[first:])
+        return [next(queues[turn >= first]) for turn in turns]
+    return [batches[i] for i in turns]
 
 
 class PairBatchSampler(Sampler[list[Any]]):
@@ -101,7 +107,8 @@ class PairBatchSampler(Sampler[list[Any]]):
         if self._dealt is None or self._dealt[0] != self.epoch:
             generator = seeded(self.seed, self.epoch)
             paired, unpaired = self.source.paired_items(generator), self.source.unpaired_items(generator)
-            dealt = deal_batches(paired, unpaired, self.batch, generator)
+            shuffle = not getattr(self.source, "ordered", False)
+            dealt = deal_batches(paired, unpaired, self.batch, generator, shuffle)
             self._dealt = (self.epoch, dealt[: len(dealt) // self.accumulate * self.accumulate])
         return self._dealt[1]
 

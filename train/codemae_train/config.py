@@ -21,8 +21,8 @@ class _Part(BaseModel):
 class DataConfig(_Part):
     """Where the images are."""
 
-    #: "scenes": two folders of GeoTIFFs; "ospretrain": one folder in the published layout
-    kind: Literal["scenes", "ospretrain"] = "ospretrain"
+    #: "scenes": two folders of GeoTIFFs; "ospretrain": one folder in the published layout; "packed": shards of it
+    kind: Literal["scenes", "ospretrain", "packed"] = "ospretrain"
     root: Path | None = None
     optical: Path | None = None
     sar: Path | None = None

@@ -423,12 +423,14 @@ def open_source(data: DataConfig) -> tuple[PairSource, list[Any]]:
     Raises:
         InputError: a folder is not given or cannot be used.
     """
-    if data.kind == "ospretrain":
+    if data.kind != "scenes":
         from codemae_datasets.ospretrain import OSPretrain
+        from codemae_datasets.packed import PackedPairs
 
         if data.root is None:
             raise InputError("The recipe names no data folder.", hint="set data.root=FOLDER")
-        return OSPretrain(data.root, data.use, data.exclude, data.exclude_test, data.skip_unreadable), []
+        source = OSPretrain if data.kind == "ospretrain" else PackedPairs
+        return source(data.root, data.use, data.exclude, data.exclude_test, data.skip_unreadable), []
     from codemae_datasets.scenes import OpticalScenes, RandomPlaces, SARScenes
 
     if data.optical is None or data.sar is None:
@@ -447,7 +449,7 @@ def open_source(data: DataConfig) -> tuple[PairSource, list[Any]]:
 
 def source_statistics(data: DataConfig, source: PairSource, sampler: PairBatchSampler) -> Statistics:
     """Published statistics, or those of some hundred images of the first epoch."""
-    if data.kind == "ospretrain" and data.statistics == "published":
+    if data.kind != "scenes" and data.statistics == "published":
         return source.statistics()  # type: ignore[attr-defined]
     items = [item for batch in sampler.batches() for item in batch]
     return measure(source, items[:: max(1, len(items) // 256)], len(source.names))
