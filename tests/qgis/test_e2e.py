@@ -1,7 +1,7 @@
-"""The plugin in a real QGIS window, by clicks: needs qgis, xvfb-run and a runtime in CODEMAE_GEO_PYTHON (this one's by default).
+"""The plugin in a real QGIS window, by clicks, with the real engine (CODEMAE_GEO_PYTHON, by default this Python).
 
-Screenshots stay in the folder named by CODEMAE_E2E_OUT, else in pytest's temporary folder. Skips where there is no QGIS or no
-Xvfb; with CODEMAE_REQUIRE_QGIS=1 it fails there instead.
+Screenshots stay in the folder named by CODEMAE_E2E_OUT, else in pytest's temporary folder. Skips where there is no QGIS
+or no Xvfb; with CODEMAE_REQUIRE_QGIS=1 it fails there instead.
 """
 
 from __future__ import annotations
@@ -92,7 +92,7 @@ def played(tmp_path_factory: pytest.TempPathFactory, root: Path) -> dict[str, An
     with (out / "qgis.log").open("w") as log:
         process = subprocess.Popen(command, env=env, stdout=log, stderr=log, start_new_session=True)
         try:
-            end = time.monotonic() + 240
+            end = time.monotonic() + 400
             while not (out / "report.json").exists() and process.poll() is None and time.monotonic() < end:
                 time.sleep(0.1)
             if not (out / "report.json").exists():
