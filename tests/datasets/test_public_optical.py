@@ -6,10 +6,12 @@ import csv
 import json
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+import torchgeo.datasets as torchgeo
 from codemae_datasets.public import open_dataset
 from codemae_datasets.public._base import collate
 from codemae_datasets.public.boxes import read_coco, read_dota, read_fair1m, read_voc
@@ -148,6 +150,12 @@ def test_dior_in_both_forms(tmp_path: Path) -> None:
             files = [item.files[k].relative_to(root).as_posix() for k in ("image", "boxes")]
             rows.writerow([*files, "train" if item.name < "00003" else "val"])
     other = open_dataset("dior", root, split="trainval")
+    for item in dataset.items:  # torchgeo's copy has the names of the classes in one spelling
+        note = item.files["boxes"]
+        note.write_text(note.read_text(encoding="utf-8").replace("-", "").lower(), encoding="utf-8")
+    theirs = torchgeo.DIOR(root, split="train")
+    assert len(theirs) == 2 and same(dataset[1]["bbox_xyxy"], theirs[1]["bbox_xyxy"])
+    assert same(dataset[1]["label"], theirs[1]["label"])
     assert [i.name for i in other.items] == [i.name for i in dataset.items]
     assert torch.equal(other[3]["bbox_xyxy"], dataset[3]["bbox_xyxy"])
 
@@ -200,3 +208,49 @@ def test_broken_annotations_are_named(tmp_path: Path) -> None:
         assert found in str(error.value.found)
     with pytest.raises(InputError, match="missing"):
         read_dota(tmp_path / "missing")
+
+
+def same(ours: torch.Tensor, theirs: torch.Tensor) -> bool:
+    return torch.equal(ours, theirs.to(ours.dtype))
+
+
+@pytest.mark.parametrize(
+    ("name", "published", "split"),
+    [
+        ("resisc45", torchgeo.RESISC45, "train"),
+        ("eurosat", torchgeo.EuroSAT, "val"),
+        ("ucmerced", torchgeo.UCMerced, "test"),
+    ],
+)
+def test_torchgeo_reads_the_same_scenes(tmp_path: Path, name: str, published: Any, split: str) -> None:
+    root = make(name, tmp_path)
+    ours, theirs = open_dataset(name, root, split=split), published(root, split=split)
+    assert len(ours) == len(theirs)
+    by_name = {Path(path).stem: n for n, (path, _) in enumerate(theirs.samples)}
+    for item, mine in zip(ours.items, ours, strict=True):
+        other = theirs[by_name[item.files["image"].stem]]
+        assert torch.allclose(mine["image"], other["image"].float(), atol=0.51)
+        assert ours.classes[mine["label"]] == theirs.classes[other["label"]]
+
+
+def test_torchgeo_reads_the_same_masks(tmp_path: Path) -> None:
+    for name, published in (("vaihingen", torchgeo.Vaihingen2D), ("potsdam", torchgeo.Potsdam2D)):
+        root = make(name, tmp_path / name)
+        for mine, other in zip(open_dataset(name, root), published(root), strict=True):
+            assert same(mine["image"], other["image"]) and same(mine["mask"], other["mask"])
+    root = make("loveda", tmp_path / "loveda")
+    for mine, other in zip(
+        open_dataset("loveda", root, scene=["rural", "urban"]),
+        torchgeo.LoveDA(root, scene=["rural", "urban"]),
+        strict=True,
+    ):
+        assert same(mine["image"], other["image"])
+        assert same(torch.where(mine["mask"] == 255, 0, mine["mask"] + 1), other["mask"])
+
+
+def test_torchgeo_reads_the_same_boxes(tmp_path: Path) -> None:
+    root = make("fair1m", tmp_path)
+    theirs = torchgeo.FAIR1M(root)
+    for mine, other in zip(open_dataset("fair1m", root, oriented=True), theirs, strict=True):
+        assert same(mine["image"], other["image"]) and same(mine["corners"], other["bbox_xyxy"][:, :4])
+        assert same(mine["label"], other["label"])

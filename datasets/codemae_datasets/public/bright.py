@@ -166,7 +166,7 @@ class BRIGHT(DamagePairs):
         self.left_out.clear()
         items = [item for name in self._names() if (item := self._usable(self._tile(self.root, name)))]
         if self.left_out:
-            warnings.warn(self._why_left_out(), stacklevel=4)
+            warnings.warn(self._why_left_out(), stacklevel=6)  # the line that makes the dataset
         return items
 
     def _names(self) -> list[str]:
@@ -203,9 +203,9 @@ class BRIGHT(DamagePairs):
     def _why_left_out(self) -> str:
         counts = ", ".join(f"{count} of {event}" for event, count in sorted(self.left_out.items()))
         return (
-            f"{sum(self.left_out.values())} tiles of the split {self.split} are left out ({counts}): their optical"
-            f" images may not be passed on. Take them from Google Earth as {TUTORIAL} says, into"
-            f" {self.root / 'pre-event'}; or read modality='sar', which needs none."
+            f"The split {self.split} lacks the tiles whose optical images may not be passed on ({counts}). Take those"
+            f" images from Google Earth as {TUTORIAL} says, into {self.root / 'pre-event'}; or read modality='sar',"
+            " which needs none."
         )
 
 
