@@ -52,7 +52,7 @@ def inner(mask: np.ndarray, by: int) -> np.ndarray:
 @pytest.mark.parametrize("normal", [(0, 0, 1), (0.3, -0.2, 1), (-0.6, 0.5, 1)])
 def test_the_normal_of_a_plane_is_exact(normal: tuple[float, float, float]) -> None:
     depth = plane(normal, 3.0)
-    expected = -np.asarray(normal) / np.linalg.norm(normal)
+    expected = np.asarray(normal) / np.linalg.norm(normal)
     found = surface_normals(depth, INTRINSICS, 3)
     assert np.abs(found[:, depth > 0] - expected[:, None]).max() < 1e-9
 
@@ -61,7 +61,7 @@ def test_gaps_do_not_bend_a_plane() -> None:
     depth = plane((0.2, 0.1, 1), 2.0)
     depth[np.random.default_rng(0).random(SHAPE) < 0.4] = 0
     found = surface_normals(depth, INTRINSICS, 3)
-    expected = -np.array([0.2, 0.1, 1]) / np.linalg.norm([0.2, 0.1, 1])
+    expected = np.array([0.2, 0.1, 1]) / np.linalg.norm([0.2, 0.1, 1])
     assert np.abs(found[:, depth > 0] - expected[:, None]).max() < 1e-8
     assert (found[:, depth == 0] == 0).all()
 
@@ -83,12 +83,19 @@ def test_hha_of_a_room(known: bool) -> None:
     assert np.abs(height[floor]).max() <= slack, "the floor is the ground"
     on_floor, on_wall = inner(floor, 3), inner(~floor & (depth > 0), 3)
     assert on_floor.any() and on_wall.any()
-    assert np.abs(angle[on_floor] - 218).max() <= slack and np.abs(angle[on_wall] - 128).max() <= slack
+    assert np.abs(angle[on_floor] - 38).max() <= slack and np.abs(angle[on_wall] - 128).max() <= slack
     # the wall stands 3 m ahead: a pixel's height follows from its row
     rows = np.indices(SHAPE)[0]
     rays = np.stack([np.zeros(SHAPE), (rows - 23.5) / 60, np.ones(SHAPE)])
     above = 150 - 100 * depth * np.tensordot(down, rays, axes=1)
     assert np.abs(height[on_wall] - above[on_wall]).max() <= slack
+
+
+def test_a_ceiling_looks_against_gravity() -> None:
+    ceiling = plane((0, -1, 0), 1.2)
+    hha = encode_hha(ceiling, INTRINSICS, np.array([0, 1, 0]))
+    assert (hha[2, inner(ceiling > 0, 3)] == 218).all()
+    assert set(hha[1, ceiling > 0].tolist()) == {250}, "1.2 m above a camera that stands at 1.3 m"
 
 
 def test_without_a_floor_the_camera_stands_at_130_cm() -> None:

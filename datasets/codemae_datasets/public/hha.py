@@ -34,8 +34,8 @@ def encode_hha(depth: Array, intrinsics: Array, gravity: Array | None = None) ->
     """HHA of a depth image.
 
     Channels, rounded and cut at 255: 31000 / depth in cm (depth at least 100); height above the lowest point in cm;
-    angle between surface normal and gravity in degrees plus 38, so that a ceiling is 38, a wall 128, a floor 218. A
-    pixel without depth is 0 in all three.
+    angle between surface normal and gravity in degrees plus 38. Normals point away from the camera, so a floor is 38, a
+    wall 128, a ceiling 218. A pixel without depth is 0 in all three.
 
     Args:
         depth: [H, W] metres; 0 or not finite where there is none.
@@ -70,7 +70,7 @@ def encode_hha(depth: Array, intrinsics: Array, gravity: Array | None = None) ->
     lowest = height[valid].min()
     height -= lowest if lowest <= -LOWEST_SEEN else -CAMERA_HEIGHT
     cosine = np.clip(np.tensordot(down, fine, axes=1), -1.0, 1.0)
-    # a normal that cannot be fitted counts as looking against gravity, as in the authors' encoder
+    # a normal that cannot be fitted counts as against gravity, as in the authors' encoder
     angle = np.where((fine == 0).all(axis=0), 180.0, np.degrees(np.arccos(cosine)))
     disparity = DISPARITY / np.maximum(100.0 * depth, NEAREST)
     channels = np.stack([disparity, height, angle + 128.0 - 90.0])
@@ -86,7 +86,7 @@ def point_cloud(depth: Array, intrinsics: Array) -> Array:
 
 
 def surface_normals(depth: Array, intrinsics: Array, radius: int) -> Array:
-    """Unit normals that face the camera, from planes fitted in windows of 2 * radius + 1 pixels.
+    """Unit normals that point away from the camera, from planes fitted in windows of 2 * radius + 1 pixels.
 
     On a plane the inverse depth is linear in the pixel's coordinates, so the fit is two slopes by least squares over
     the pixels of the window that have depth.
@@ -118,9 +118,9 @@ def surface_normals(depth: Array, intrinsics: Array, radius: int) -> Array:
     scale = np.where(solvable, determinant, 1.0)
     p, q = (uw * vv - vw * uv) / scale, (vw * uu - uw * uv) / scale
     normal = np.stack([p * intrinsics[0, 0], q * intrinsics[1, 1], mw - p * mu - q * mv])
-    # the plane is normal . (x, y, z) = 1; turned round, it faces the camera
+    # the plane is normal . (x, y, z) = 1, so the normal points away from the camera
     length = np.linalg.norm(normal, axis=0)
-    return np.where(solvable & (length > 0), -normal / np.maximum(length, 1e-12), 0.0)
+    return np.where(solvable & (length > 0), normal / np.maximum(length, 1e-12), 0.0)
 
 
 def estimate_gravity(normals: Array, start: tuple[float, float, float] = (0.0, 1.0, 0.0)) -> Array:
