@@ -9,8 +9,10 @@ from __future__ import annotations
 import _thread
 import os
 import signal
+import sys
 import threading
 import time
+from collections.abc import Callable
 from contextlib import suppress
 
 from codemae_cli.console import emit, told_the_end
@@ -21,6 +23,8 @@ GRACE = 0.6
 #: seconds for the last words; a pipe that nobody reads would take for ever
 LAST_WORDS = 0.1
 INTERRUPTED = 130
+#: seconds between two looks at a pipe that must not be waited for
+POLL = 0.1
 
 
 def hold_stdin() -> None:
@@ -29,6 +33,14 @@ def hold_stdin() -> None:
 
 
 def _watch() -> None:
+    if sys.platform == "win32":
+        # A pending read of a pipe blocks all who so much as ask what stdin is, and libraries ask when they are loaded:
+        # `import numpy` would wait for it for ever.
+        import _winapi
+        import msvcrt
+
+        handle = msvcrt.get_osfhandle(0)
+        poll(lambda: int(_winapi.PeekNamedPipe(handle, 0)[0]), lambda count: os.read(0, count))
     with suppress(OSError):  # a closed stdin is at its end too
         while os.read(0, 4096):
             pass
@@ -37,6 +49,21 @@ def _watch() -> None:
     _interrupt_main()
     time.sleep(GRACE)
     stop_now()
+
+
+def poll(waiting: Callable[[], int], read: Callable[[int], object]) -> None:
+    """Drain a pipe now and then, without ever blocking in it, until asking it fails because it is at its end.
+
+    Args:
+        waiting: number of bytes to read; OSError at the end, or when it is no pipe.
+        read: takes that many.
+    """
+    with suppress(OSError):
+        while True:
+            count = waiting()
+            if count:
+                read(count)
+            time.sleep(POLL)
 
 
 def _interrupt_main() -> None:

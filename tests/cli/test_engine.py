@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 import typer
+from codemae_cli import lifeline
 from codemae_cli.app import app
 from codemae_cli.protocol import ERROR_CODES, EVENTS, OPTIONAL, problems
 from codemae_cli.request import ProtocolError, Request, RequestError, parse_request, run_request, to_words
@@ -276,6 +277,20 @@ def test_the_end_of_stdin_ends_a_long_computation(tmp_path: Path) -> None:
     assert json.loads(out)["code"] == "interrupted"
     assert seconds < 3, seconds
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_pipe_is_polled_to_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lifeline, "POLL", 0)
+    answers, taken = iter([0, 5, 0, 2]), []
+
+    def waiting() -> int:
+        try:
+            return next(answers)
+        except StopIteration:
+            raise BrokenPipeError from None
+
+    lifeline.poll(waiting, taken.append)
+    assert taken == [5, 2]
 
 
 def test_a_reader_that_goes_ends_the_run(tmp_path: Path, slow_request: Path) -> None:
