@@ -129,15 +129,21 @@ def test_problems_come_first_in_the_line() -> None:
     assert health.line() == "codemae-geo 0.1.0: no model is installed"
 
 
-def test_sample_pair_needs_its_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_sample_pair_is_copied_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data ü"))
     monkeypatch.setenv("FAKE_MODEL", str(tmp_path / "pkg" / "weights" / "bundled" / "m.safetensors"))
     with pytest.raises(EngineError, match="no sample pair"):
         runtime.sample_pair(FAKE)
     folder = tmp_path / "pkg" / "data" / "joplin"
     folder.mkdir(parents=True)
     for name in ("pre.tif", "post.tif", "buildings.gpkg"):
-        (folder / name).touch()
-    assert runtime.sample_pair(FAKE).post == str(folder / "post.tif")
+        (folder / name).write_text(name)
+    pair = runtime.sample_pair(FAKE)
+    assert pair.post == str(tmp_path / "data ü" / "codemae_geo" / "sample" / "post.tif")
+    assert Path(pair.footprints).read_text() == "buildings.gpkg"
+    Path(pair.footprints).write_text("edited in QGIS")
+    assert runtime.sample_pair(FAKE) == pair
+    assert Path(pair.footprints).read_text() == "edited in QGIS"
 
 
 def test_diagnostics_mask_the_home_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -157,7 +163,8 @@ def test_versions_compare_as_numbers(text: str, numbers: list[int]) -> None:
     assert runtime._numbers(text) == numbers
 
 
-def test_real_toolkit_answers() -> None:
+def test_real_toolkit_answers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
     real = runtime.with_python(Path(sys.executable), "setting")
     report = runtime.health(real)
     assert (report.protocol, report.problems) == (1, [])

@@ -127,6 +127,7 @@ class EngineAlgorithm(QgsProcessingAlgorithm):
     def __init__(self) -> None:
         super().__init__()
         self._arguments: dict[str, Any] = {}
+        self._destinations: dict[str, Any] = {}
         self._loaded: list[StyledLayer] = []
 
     # what it is
@@ -311,6 +312,9 @@ class EngineAlgorithm(QgsProcessingAlgorithm):
     # checks
 
     def checkParameterValues(self, parameters: dict[str, Any], context: QgsProcessingContext) -> tuple[bool, str]:
+        message = self._tile_problem(parameters, context)
+        if message:
+            return False, message
         good, message = super().checkParameterValues(parameters, context)
         if good:
             message = checks.runtime_problem() or self.problem(parameters, context)
@@ -332,6 +336,18 @@ class EngineAlgorithm(QgsProcessingAlgorithm):
         return checks.pair_problem_of(
             self.layers(parameters, "PRE", "PRE_MORE", context), self.layers(parameters, "POST", "POST_MORE", context)
         )
+
+    def _tile_problem(self, parameters: dict[str, Any], context: QgsProcessingContext) -> str:
+        """QGIS itself only says "Incorrect parameter value" of a list with a file that is not there."""
+        for definition in self.parameterDefinitions():
+            given = parameters.get(definition.name())
+            if isinstance(definition, QgsProcessingParameterMultipleLayers) and isinstance(given, list):
+                for value in given:
+                    if isinstance(value, str) and QgsProcessingUtils.mapLayerFromString(value, context) is None:
+                        return tr("{name}: {path} is not there or cannot be opened; choose the file again.").format(
+                            name=definition.description(), path=value
+                        )
+        return ""
 
     def _output_problem(self, parameters: dict[str, Any], context: QgsProcessingContext) -> str:
         chosen: dict[str, str] = {}
@@ -357,6 +373,9 @@ class EngineAlgorithm(QgsProcessingAlgorithm):
         self, parameters: dict[str, Any], context: QgsProcessingContext, feedback: QgsProcessingFeedback
     ) -> bool:
         self._arguments = self.arguments(parameters, context, feedback)
+        # of the parameters only these are looked at later: a layer may be deleted while the engine runs
+        names = [definition.name() for definition in self.destinationParameterDefinitions()]
+        self._destinations = {name: parameters[name] for name in names if parameters.get(name)}
         return True
 
     def processAlgorithm(
@@ -367,7 +386,7 @@ class EngineAlgorithm(QgsProcessingAlgorithm):
             arguments = {**self._arguments, **self.request_output(folder)}
             outcome = runner.run(runtime(), self.COMMAND, arguments, Narrator(feedback), feedback.isCanceled)
             feedback.setProgress(_DELIVER)
-            return self._deliver(outcome, parameters, context, feedback)
+            return self._deliver(outcome, context, feedback)
         except Cancelled:
             return {}
         except EngineError as error:
@@ -403,24 +422,23 @@ class EngineAlgorithm(QgsProcessingAlgorithm):
     def _deliver(
         self,
         outcome: runner.Outcome,
-        parameters: dict[str, Any],
         context: QgsProcessingContext,
         feedback: QgsProcessingFeedback,
     ) -> dict[str, Any]:
         paths: dict[str, str] = {}
         with Delivery() as delivery:
             for kind, name in self.RASTERS.items():
-                path = self._destination(parameters, name, context)
+                path = self._destination(name, context)
                 if path and kind in outcome.outputs:
                     delivery.raster(outcome.outputs[kind], path)
                     paths[name] = path
             for name, (kind, layer) in self.VECTORS.items():
-                path = self._destination(parameters, name, context)
+                path = self._destination(name, context)
                 if path and kind in outcome.outputs and vectors.has_layer(outcome.outputs[kind], layer):
                     vectors.copy_layer(outcome.outputs[kind], layer, delivery.place(path), context)
                     paths[name] = path
             if self.REPORT:
-                path = self.parameterAsFileOutput(parameters, self.REPORT, context)
+                path = self.parameterAsFileOutput(self._destinations, self.REPORT, context)
                 if path:
                     with open(delivery.place(path), "w", encoding="utf-8") as file:
                         file.write(page(self.displayName(), self.report(outcome)))
@@ -437,9 +455,11 @@ class EngineAlgorithm(QgsProcessingAlgorithm):
             "SUMMARY": json.dumps(outcome.summary, ensure_ascii=False),
         }
 
-    def _destination(self, parameters: dict[str, Any], name: str, context: QgsProcessingContext) -> str:
+    def _destination(self, name: str, context: QgsProcessingContext) -> str:
         """Where an output goes; notes the layer for loading, so it is asked only for outputs that exist."""
-        return self.parameterAsOutputLayer(parameters, name, context) if parameters.get(name) else ""
+        if name not in self._destinations:
+            return ""
+        return self.parameterAsOutputLayer(self._destinations, name, context)
 
     def _style(self, name: str, path: str, outcome: runner.Outcome, context: QgsProcessingContext) -> None:
         processor = StyledLayer(self.parameterDefinition(name).description(), outcome)

@@ -259,20 +259,39 @@ def card(runtime: Runtime, name: str) -> str:
 def sample_pair(runtime: Runtime) -> SamplePair:
     """The pair that the toolkit brings: Joplin before and after the tornado of 2011, and building footprints.
 
+    They are copied out of the toolkit's package, once: QGIS writes beside what it opens, and into GeoPackages.
+
     Raises:
-        EngineError: the runtime does not answer or has lost the files.
+        EngineError: the runtime does not answer or has lost the files, or the copy cannot be made.
     """
+    names = ("pre.tif", "post.tif", "buildings.gpkg")
     for model in models(runtime):
         if model.get("origin") != "bundled":
             continue
         # both live in the package: codemae_geo/weights/bundled/*.safetensors, codemae_geo/data/joplin/*
         folder = Path(model["path"]).parents[2] / "data" / "joplin"
-        pair = SamplePair(*(str(folder / name) for name in ("pre.tif", "post.tif", "buildings.gpkg")))
-        if all(os.path.isfile(path) for path in (pair.pre, pair.post, pair.footprints)):
-            return pair
+        if all((folder / name).is_file() for name in names):
+            return _copied(folder, names)
     raise EngineError(
         f"the codemae-geo in {runtime.program} has no sample pair", code="runtime-broken", hint=f"{_SET_UP} again"
     )
+
+
+def _copied(folder: Path, names: tuple[str, str, str]) -> SamplePair:
+    target = managed_folder().parent / "sample"
+    try:
+        target.mkdir(parents=True, exist_ok=True)
+        for name in names:
+            if not (target / name).is_file():
+                shutil.copyfile(folder / name, target / f"{name}.part")
+                (target / f"{name}.part").replace(target / name)
+    except OSError as error:
+        raise EngineError(
+            f"the sample pair cannot be copied to {target} ({error.strerror or error})",
+            code="output",
+            hint="free some space there",
+        ) from error
+    return SamplePair(*(str(target / name) for name in names))
 
 
 def diagnostics(runtime: Runtime | EngineError, report: Health | None, extra: Mapping[str, str] | None = None) -> str:
