@@ -117,8 +117,9 @@ def _first(folder: Path, names: Sequence[str]) -> Path:
 
 
 def _complex(path: Path) -> Tensor:
-    """Real and imaginary part, float32 [2, H, W], of the only matrix of a MATLAB file."""
+    """Real and imaginary part, float32 [2, H, W], of the largest matrix of a MATLAB file."""
     matrices = [v for v in read_mat(path).values() if isinstance(v, np.ndarray) and v.ndim == 2 and v.size > 1]
-    if len(matrices) != 1:
-        raise InputError(f"{path} should hold one matrix.", found=str(len(matrices)), hint="fetch it again")
-    return torch.from_numpy(np.stack([matrices[0].real, matrices[0].imag]).astype(np.float32))
+    if not matrices:
+        raise InputError(f"{path} holds no matrix.", hint="fetch it again")
+    patch = max(matrices, key=np.size)
+    return torch.from_numpy(np.stack([patch.real, patch.imag]).astype(np.float32))
