@@ -8,30 +8,24 @@ pixels with ``label`` int64 [N]. Paired optical-SAR datasets add ``image_sar``.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
-import tarfile
-import warnings
-import zipfile
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
 from importlib.resources import files as package_files
-from pathlib import Path, PurePosixPath, PureWindowsPath
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args
 
-import numpy as np
 import numpy.typing as npt
-import rasterio
 import torch
-from PIL import Image
 from torch import Tensor
 from torch.utils.data import default_collate
 
 from codemae_datasets._compat import DatasetNotFoundError
-from codemae_geo.classes import NODATA
+from codemae_datasets.public._archives import check, extract, fetch, is_archive
+from codemae_datasets.public._card import Archive, Card, Item, Report, SplitReport
+from codemae_datasets.public._picture import class_color, colored, stretched
+from codemae_datasets.public._pixels import IMAGES, read_codes, read_image, to_classes
 from codemae_geo.errors import CodemaeError, InputError
 
 # torchgeo comes after _compat, which says what to install where it is missing
@@ -39,6 +33,24 @@ from torchgeo.datasets import NonGeoDataset  # isort: skip
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+__all__ = [
+    "IMAGES",
+    "Archive",
+    "Card",
+    "Item",
+    "Modality",
+    "NotFoundError",
+    "PairedDataset",
+    "PublicDataset",
+    "Report",
+    "Sample",
+    "SplitReport",
+    "Transform",
+    "collate",
+    "read_codes",
+    "read_image",
+]
 
 Sample = dict[str, Tensor]
 Transform = Callable[[Sample], Sample]
@@ -50,123 +62,10 @@ Normalisation = tuple[tuple[float, ...], tuple[float, ...]]
 GRIDS = ("image", "image_sar", "depth", "hha", "dem", "height", "mask", "valid", "masks")
 #: keys of class numbers per pixel
 CLASS_MAPS = ("mask", "prediction")
-RASTERS = (".tif", ".tiff", ".jp2")
-IMAGES = (*RASTERS, ".png", ".jpg", ".jpeg", ".bmp", ".npy")
 
 
 class NotFoundError(InputError, DatasetNotFoundError):
     """A dataset, or a part of it, is not where it should be; also torchgeo's DatasetNotFoundError."""
-
-
-@dataclass(frozen=True)
-class Archive:
-    """A file to download.
-
-    Args:
-        name: its name, as published.
-        into: folder below the root where it belongs and is unpacked; empty for the root.
-        url: a stable public address; None where there is none.
-        checksum: ``sha256:...`` or ``md5:...`` as published; None where none is.
-    """
-
-    name: str
-    into: str = ""
-    url: str | None = None
-    checksum: str | None = None
-
-
-@dataclass(frozen=True)
-class Card:
-    """What a dataset is and where it comes from.
-
-    Args:
-        name: its name in the catalogue.
-        title: its name in publications.
-        home: page to fetch it from.
-        licence: as its publishers state it.
-        citation: paper, with DOI or arXiv number.
-        size: number and size of its images, in words.
-        modality: sensors, in words.
-        bands: channels of the images, in words.
-        gsd_m: metres per pixel, (finest, coarsest); None where it is not stated.
-        splits: names of the splits with their number of samples; None where it is not stated or depends on a choice.
-        layout: the folders and files below the root.
-        source: where the layout was learnt.
-        task: what the labels are, in words.
-        classes: class names by number.
-        archives: what to download and where it goes.
-        torchgeo: torchgeo's class whose facts or files are used; None if it has none.
-    """
-
-    name: str
-    title: str
-    home: str
-    licence: str
-    citation: str
-    size: str
-    modality: str
-    bands: str
-    gsd_m: tuple[float, float] | None
-    splits: Mapping[str, int | None]
-    layout: str
-    source: str
-    task: str = "none"
-    classes: tuple[str, ...] = ()
-    archives: tuple[Archive, ...] = ()
-    torchgeo: str | None = None
-
-
-@dataclass(frozen=True)
-class Item:
-    """The files of one sample.
-
-    Args:
-        name: its name within the dataset.
-        files: by the key of the sample that they fill.
-        label: what stands in a list or a file name rather than in a file of its own.
-    """
-
-    name: str
-    files: Mapping[str, Path]
-    label: Any = None
-
-
-@dataclass
-class SplitReport:
-    """One split as found on disk."""
-
-    #: samples found, and as published (None: not stated)
-    samples: int = 0
-    published: int | None = None
-    #: size of the files of the samples
-    bytes: int = 0
-    #: how many samples have an image of that width x height
-    sizes: Counter[str] = field(default_factory=Counter)
-    #: pixels, boxes or images of each class number
-    labels: Counter[int] = field(default_factory=Counter)
-    #: smallest and largest value of each image key
-    ranges: dict[str, tuple[float, float]] = field(default_factory=dict)
-    #: messages about files that cannot be used
-    problems: list[str] = field(default_factory=list)
-
-
-@dataclass
-class Report:
-    """What :meth:`PublicDataset.verify` found."""
-
-    name: str
-    root: Path
-    splits: dict[str, SplitReport] = field(default_factory=dict)
-    #: by archive: "ok", "differs", "no checksum is known"; archives that are not there are left out
-    checksums: dict[str, str] = field(default_factory=dict)
-    #: splits that are not there, with the reason
-    missing: dict[str, str] = field(default_factory=dict)
-
-    @property
-    def ok(self) -> bool:
-        """Whether everything there can be read and no checksum differs."""
-        sound = all(not split.problems for split in self.splits.values())
-        return bool(self.splits) and sound and "differs" not in self.checksums.values()
 
 
 class PublicDataset(NonGeoDataset):
@@ -519,10 +418,10 @@ class PublicDataset(NonGeoDataset):
             ("height", "height"),
         ):
             if key in sample:
-                yield title, *_stretched(sample[key] if len(sample[key]) == 3 else sample[key][:1], valid)
+                yield title, *stretched(sample[key] if len(sample[key]) == 3 else sample[key][:1], valid)
         for key in CLASS_MAPS:
             if key in sample:
-                yield key, _colored(sample[key]), {}
+                yield key, colored(sample[key]), {}
 
     def _image_title(self) -> str:
         return "image"
@@ -530,8 +429,8 @@ class PublicDataset(NonGeoDataset):
     def _picture(self, image: Tensor, valid: Tensor | None) -> tuple[npt.NDArray[Any], dict[str, Any]]:
         names = list(self.bands)
         if len(names) == len(image) and set(self.rgb_bands) <= set(names):
-            return _stretched(image[[names.index(band) for band in self.rgb_bands]], valid)
-        return _stretched(image if len(image) == 3 else image[:1], valid)
+            return stretched(image[[names.index(band) for band in self.rgb_bands]], valid)
+        return stretched(image if len(image) == 3 else image[:1], valid)
 
     def _draw_boxes(self, axis: Any, sample: Sample, names: bool) -> None:
         from matplotlib.patches import Rectangle
@@ -540,9 +439,12 @@ class PublicDataset(NonGeoDataset):
             sample["bbox_xyxy"].tolist(), sample["label"].tolist(), strict=True
         ):
             color = class_color(label)
-            axis.add_patch(Rectangle((left, top), right - left, bottom - top, fill=False, edgecolor=color))
+            # imshow puts the middle of the first pixel at 0, boxes its outer corner
+            corner = (left - 0.5, top - 0.5)
+            size = (right - left, bottom - top)
+            axis.add_patch(Rectangle(corner, *size, fill=False, edgecolor=color, linewidth=2))
             if names and label < len(self.classes) > 1:
-                axis.text(left, top, self.classes[label], color=color, fontsize="x-small", va="bottom")
+                axis.text(*corner, self.classes[label], color=color, fontsize="x-small", va="bottom")
 
     def _draw_legend(self, figure: Figure, sample: Sample) -> None:
         from matplotlib.patches import Patch
@@ -623,7 +525,7 @@ class PairedDataset(PublicDataset):
 
     def _picture(self, image: Tensor, valid: Tensor | None) -> tuple[npt.NDArray[Any], dict[str, Any]]:
         if self.modality == "sar":
-            return _stretched(image[:1], valid)
+            return stretched(image[:1], valid)
         return super()._picture(image, valid)
 
     def _matched(
@@ -734,88 +636,6 @@ def some_of(kind: str, values: Sequence[str], valid: Iterable[str], dataset: Pub
     return tuple(one_of(kind, value, names, dataset) for value in values)
 
 
-# pixels of files
-
-
-def read_image(path: Path) -> Tensor:
-    """An image file as float32 [C, H, W], values as stored; palettes become red, green, blue.
-
-    Raises:
-        InputError: the file is missing or does not decode; names it.
-    """
-    return torch.from_numpy(_pixels(path, palette="rgb").astype(np.float32))
-
-
-def read_codes(path: Path) -> npt.NDArray[np.int64]:
-    """The first channel of a mask file as int64 [H, W]; palettes stay numbers.
-
-    Raises:
-        InputError: the file is missing or does not decode; names it.
-    """
-    return _pixels(path, palette="index")[0].astype(np.int64)
-
-
-@contextmanager
-def quiet() -> Iterator[None]:
-    """Without the warning that a patch has no georeference: many datasets publish none."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)
-        yield
-
-
-def _pixels(path: Path, palette: Literal["rgb", "index"]) -> npt.NDArray[Any]:
-    """[C, H, W] in the type of the file."""
-    try:
-        if path.suffix.lower() in RASTERS:
-            with quiet(), rasterio.open(path) as file:
-                return file.read()
-        if path.suffix.lower() == ".npy":
-            array = np.load(path, allow_pickle=False)
-        else:
-            with Image.open(path) as image:
-                to_rgb = image.mode in ("RGBA", "CMYK", "YCbCr") or (image.mode == "P" and palette == "rgb")
-                array = np.asarray(image.convert("RGB" if to_rgb else "L" if image.mode == "1" else None))
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError, rasterio.errors.RasterioError) as error:
-        raise InputError(
-            f"The image {path} does not decode.",
-            found="no such file" if not path.exists() else str(error) or type(error).__name__,
-            hint="fetch it again",
-        ) from error
-    return array[None] if array.ndim == 2 else np.ascontiguousarray(array.transpose(2, 0, 1))
-
-
-def to_classes(
-    values: npt.NDArray[np.int64], codes: Mapping[int, int], path: Path, colors: bool = False
-) -> npt.NDArray[np.int64]:
-    """Values of a mask file to class numbers; 255 stays 255 unless it is a code.
-
-    Args:
-        values: int64 [H, W].
-        codes: value to class number.
-        path: the file, for the message.
-        colors: values are 0xRRGGBB.
-
-    Raises:
-        InputError: a value is none of the codes; names the file and the value.
-    """
-    table = {NODATA: NODATA, **codes} if not colors else dict(codes)
-    known = np.array(sorted(table), dtype=np.int64)
-    numbers = np.array([table[int(code)] for code in known], dtype=np.int64)
-    place = np.searchsorted(known, values).clip(max=len(known) - 1)
-    wrong = known[place] != values
-    if wrong.any():
-        odd = np.unique(values[wrong])[:5]
-        shown = [f"#{v:06x}" if colors else str(v) for v in odd.tolist()]
-        wanted = [f"#{v:06x}" if colors else str(v) for v in codes]
-        raise InputError(
-            f"The mask {path} holds a value that is no class.",
-            found=", ".join(shown),
-            expected=", ".join(wanted),
-            hint="fetch it again, or check that it belongs to this dataset",
-        )
-    return numbers[place]
-
-
 def _label_numbers(sample: Sample) -> Iterator[dict[int, int]]:
     """How often each class number occurs."""
     if "mask" in sample:
@@ -826,123 +646,3 @@ def _label_numbers(sample: Sample) -> Iterator[dict[int, int]]:
         if "bbox_xyxy" not in sample and label.ndim == 1:
             label = label.nonzero().flatten()
         yield dict(Counter(int(n) for n in label.flatten().tolist()))
-
-
-# drawing
-
-
-def class_color(number: int) -> tuple[float, float, float]:
-    """Red, green, blue in [0, 1] of a class, from matplotlib's tab20, its strong colours first."""
-    from matplotlib import colormaps
-
-    number %= 20
-    red, green, blue, _ = colormaps["tab20"](number * 2 if number < 10 else number * 2 - 19)
-    return red, green, blue
-
-
-def _colored(mask: Tensor) -> npt.NDArray[Any]:
-    numbers = mask.numpy()
-    picture = np.ones((*numbers.shape, 3), dtype=np.float32)
-    for number in np.unique(numbers[numbers != NODATA]):
-        picture[numbers == number] = class_color(int(number))
-    return picture
-
-
-def _stretched(image: Tensor, valid: Tensor | None) -> tuple[npt.NDArray[Any], dict[str, Any]]:
-    """[H, W, 3] or [H, W] in [0, 1], with the options of imshow."""
-    pixels = image.numpy().astype(np.float64)
-    used = np.isfinite(pixels)
-    if valid is not None:
-        used &= valid.numpy()
-    low, high = np.percentile(pixels[used], (2, 98)) if used.any() else (0.0, 1.0)
-    scaled = np.where(used, ((pixels - low) / max(high - low, 1e-9)).clip(0, 1), 1.0)
-    if len(scaled) == 1:
-        return scaled[0], {"cmap": "gray", "vmin": 0, "vmax": 1}
-    return scaled.transpose(1, 2, 0), {}
-
-
-# archives
-
-
-def is_archive(path: Path) -> bool:
-    """Whether :func:`extract` knows the kind of file by its name."""
-    return path.name.lower().endswith((".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz"))
-
-
-def extract(archive: Path, folder: Path) -> None:
-    """Unpack a zip or tar file. Nothing is written if any member would land outside the folder.
-
-    Raises:
-        InputError: a member has an absolute path or ``..`` in it, or is a link or device; or the file is damaged.
-    """
-    try:
-        if archive.name.lower().endswith(".zip"):
-            with zipfile.ZipFile(archive) as bundle:
-                _refuse_outside(archive, bundle.namelist())
-                bundle.extractall(folder)  # noqa: S202 - the names are checked above
-        else:
-            with tarfile.open(archive) as bundle_tar:
-                members = bundle_tar.getmembers()
-                _refuse_outside(archive, (m.name for m in members))
-                odd = [m.name for m in members if not (m.isfile() or m.isdir())]
-                if odd:
-                    raise InputError(f"The archive {archive} holds a link or a device.", found=odd[0])
-                bundle_tar.extractall(folder, members=members, filter="data")
-    except (zipfile.BadZipFile, tarfile.TarError, EOFError) as error:
-        raise InputError(
-            f"The archive {archive} is damaged.", found=str(error), hint="delete it and fetch it again"
-        ) from error
-
-
-def _refuse_outside(archive: Path, names: Iterable[str]) -> None:
-    for name in names:
-        posix, windows = PurePosixPath(name), PureWindowsPath(name)
-        if posix.is_absolute() or windows.is_absolute() or windows.drive or ".." in (*posix.parts, *windows.parts):
-            raise InputError(
-                f"The archive {archive} would write outside its folder.",
-                found=name,
-                expected="relative paths without ..",
-                hint="do not use it; fetch it from its publisher",
-            )
-
-
-def fetch(archive: Archive, folder: Path) -> None:
-    """Download an archive and compare its checksum.
-
-    Raises:
-        InputError: the address does not answer, or the file is not the published one.
-    """
-    assert archive.url is not None
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / archive.name
-    partial = path.with_name(path.name + ".part")
-    try:
-        torch.hub.download_url_to_file(archive.url, str(partial), progress=False)
-        if check(partial, archive.checksum) == "differs":
-            raise InputError(
-                f"{archive.url} is not the published file.", found="another checksum", hint="try again later"
-            )
-        partial.replace(path)
-    except (OSError, RuntimeError) as error:
-        raise InputError(
-            f"{archive.name} cannot be fetched.", found=str(error), hint=f"fetch {archive.url} by hand into {folder}"
-        ) from error
-    finally:
-        partial.unlink(missing_ok=True)
-
-
-def check(path: Path, checksum: str | None) -> str:
-    """``ok``, ``differs`` or ``no checksum is known``.
-
-    Args:
-        path: a file.
-        checksum: ``sha256:...`` or ``md5:...``.
-    """
-    if checksum is None:
-        return "no checksum is known"
-    kind, _, wanted = checksum.partition(":")
-    digest = hashlib.new(kind, usedforsecurity=False)
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return "ok" if digest.hexdigest() == wanted else "differs"

@@ -20,7 +20,8 @@ from rasterio.enums import Resampling
 from torch import Tensor
 from torchgeo.datasets import BigEarthNet, BigEarthNetV2
 
-from codemae_datasets.public._base import Archive, Card, Item, Modality, PairedDataset, Sample, Transform, one_of, quiet
+from codemae_datasets.public._base import Archive, Card, Item, Modality, PairedDataset, Sample, Transform, one_of
+from codemae_datasets.public._pixels import quiet
 from codemae_geo.errors import InputError
 
 #: pixels per side at 10 m; bands of 20 m and 60 m are resampled to it

@@ -16,7 +16,8 @@ import torch
 from torch import Tensor
 from torchgeo.datasets import SSL4EOS12 as TorchGeoSSL4EOS12
 
-from codemae_datasets.public._base import Archive, Card, Item, PairedDataset, quiet
+from codemae_datasets.public._base import Archive, Card, Item, PairedDataset
+from codemae_datasets.public._pixels import quiet
 from codemae_geo.errors import InputError
 
 #: pixels per side at 10 m; bands of 20 m and 60 m are resampled to it
