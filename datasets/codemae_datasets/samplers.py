@@ -353,7 +353,7 @@ class RandomWindows(WindowSampler):
 class ClassBalancedWindows(RandomWindows):
     """Windows around pixels of classes that are drawn as often as each other, or as ``weights`` say.
 
-    A class is drawn, then one of its pixels (by cells of 32 x 32), then a window that holds it.
+    A class is drawn, then a small cell by its pixels of the class, then a window that holds the cell.
 
     Args:
         dataset: what the windows are for, the labels included where samples shall have a mask.
@@ -365,8 +365,6 @@ class ClassBalancedWindows(RandomWindows):
     Raises:
         InputError: a class does not occur, or as in :class:`RandomWindows`.
     """
-
-    cell = 32
 
     def __init__(
         self,
@@ -380,7 +378,8 @@ class ClassBalancedWindows(RandomWindows):
         **kwargs: Any,
     ) -> None:
         super().__init__(dataset, size, length, balance="scene", **kwargs)
-        self._cells, counts = _class_cells(labels, dataset.crs, self.cell, self.places)
+        cell = max(1, min(32, min(self.size) // 2))
+        self._cells, counts = _class_cells(labels, dataset.crs, cell, self.places)
         present = np.flatnonzero(counts.sum(0)).tolist()
         self.classes = present if classes is None else list(classes)
         if missing := sorted(set(self.classes) - set(present)):
@@ -397,27 +396,27 @@ class ClassBalancedWindows(RandomWindows):
         chosen: list[Place] = []
         for _ in range(ROUNDS):
             drawn = torch.multinomial(self.weights, self.length, replacement=True, generator=generator).tolist()
-            for k, (pick, u, v, along, down) in zip(
-                drawn, torch.rand(self.length, 5, generator=generator, dtype=torch.float64).tolist(), strict=True
-            ):
+            draws = torch.rand(self.length, 3, generator=generator, dtype=torch.float64).tolist()
+            for k, (pick, along, down) in zip(drawn, draws, strict=True):
                 total = self._counts[k]
-                x0, y0, x1, y1, i = self._cells[int(np.searchsorted(total, pick * total[-1], side="right"))]
-                window = self._around(self.places[int(i)], x0 + u * (x1 - x0), y0 + v * (y1 - y0), along, down)
+                cell = self._cells[int(np.searchsorted(total, pick * total[-1], side="right"))]
+                window = self._around(self.places[int(cell[4])], cell[:4].tolist(), along, down)
                 if self._accept(window, 0.0):
                     chosen.append(window)
                     if len(chosen) == self.length:
                         return chosen
         raise InputError("There is hardly any valid window around these classes.", hint="take a smaller window")
 
-    def _around(self, place: Place, x: float, y: float, along: float, down: float) -> Place:
-        """A window in a place that holds a point, which lies at share (along, down) of it where there is room."""
-        dx, dy = self.res
-        cols = round((place.right - place.left) / dx) - self.size[1]
-        rows = round((place.top - place.bottom) / dy) - self.size[0]
-        col = min(max(round((x - place.left) / dx - along * self.size[1]), 0), cols)
-        row = min(max(round((place.top - y) / dy - down * self.size[0]), 0), rows)
+    def _around(self, place: Place, cell: Sequence[float], along: float, down: float) -> Place:
+        """A window in a place that holds a cell, at share (along, down) of the positions that do."""
+        (dx, dy), (rows, cols) = self.res, self.size
+        first = (cell[2] - place.left) / dx - cols, (place.top - cell[1]) / dy - rows
+        last = (cell[0] - place.left) / dx, (place.top - cell[3]) / dy
+        col, row = (round(a + share * (b - a)) for a, b, share in zip(first, last, (along, down), strict=True))
+        col = min(max(col, 0), round((place.right - place.left) / dx) - cols)
+        row = min(max(row, 0), round((place.top - place.bottom) / dy) - rows)
         left, top = place.left + col * dx, place.top - row * dy
-        return Place(left, top - self.size[0] * dy, left + self.size[1] * dx, top, place.start, place.stop)
+        return Place(left, top - rows * dy, left + cols * dx, top, place.start, place.stop)
 
 
 class GridWindows(WindowSampler):
@@ -464,7 +463,7 @@ def grid_windows(dataset: Any, size: tuple[int, int], stride: tuple[int, int], r
     (dx, dy), time = dataset.res, dataset.bounds[2]
     region = None if roi is None else roi if hasattr(roi, "bounds") else shapely.box(*roi)
     snap, names = _snapping(dataset)
-    shapes, row = shapely.get_parts(np.asarray(dataset.index.geometry.values), return_index=True)
+    shapes, entry = shapely.get_parts(np.asarray(dataset.index.geometry.values), return_index=True)
     tree = shapely.STRtree(shapes)
     found: list[Place] = []
     near = shapely.union_all(shapely.buffer(shapes, min(dx, dy) / 2, cap_style="square", join_style="mitre"))
@@ -472,7 +471,7 @@ def grid_windows(dataset: Any, size: tuple[int, int], stride: tuple[int, int], r
         numbers = np.sort(tree.query(group, predicate="intersects"))
         members = shapes[numbers]
         left, bottom, right, top = shapely.total_bounds(members).tolist()
-        x, y = snap(left, top, names[row[numbers[0]]])
+        x, y = snap(left, top, names[entry[numbers[0]]])
         left, top = x - dx * (x > left + dx / 1000), y + dy * (y < top - dy / 1000)
         cols = max(math.ceil((right - left) / dx - 1e-3), 1)
         rows = max(math.ceil((top - bottom) / dy - 1e-3), 1)

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -20,6 +21,7 @@ from affine import Affine
 from odc.geo.crs import CRS as OdcCRS
 from odc.geo.geobox import GeoBox
 from pyproj import CRS
+from rasterio.enums import ColorInterp
 from rasterio.errors import RasterioError
 from torch import Tensor
 
@@ -36,6 +38,7 @@ from codemae_datasets._compat import (
 )
 from codemae_datasets.reading import footprint, header, open_source, read_files, valid_points
 from codemae_datasets.samplers import find_places, valid_share
+from codemae_datasets.times import end_of_day, item_span, name_span, tag_span
 from codemae_geo.classes import NODATA, ClassTable
 from codemae_geo.errors import InputError
 from codemae_geo.raster.env import is_remote
@@ -49,12 +52,7 @@ from codemae_geo.sensors import SENSORS, Conversion, Family, Mask, Sensor, Stret
 Bounds = tuple[float, float, float, float]
 Sample = dict[str, Any]
 
-#: a date anywhere in a file name: 20201104, 2020-11-04, 20201104T183541
-_DATE = re.compile(
-    r"(?<!\d)(?P<y>19\d\d|20\d\d)[-_]?(?P<m>0[1-9]|1[0-2])[-_]?(?P<d>0[1-9]|[12]\d|3[01])(?:T(?P<t>\d{6}))?(?!\d)"
-)
-#: tags that hold the time of acquisition, best first
-_TAGS = ("ACQUISITION_DATETIME", "ACQUISITIONDATETIME", "SENSING_TIME", "DATETIME", "TIFFTAG_DATETIME")
+#: the time of a scene that names none
 ALWAYS = (pd.Timestamp.min, pd.Timestamp.max)
 
 
@@ -143,8 +141,7 @@ class Scenes(RasterDataset, _Algebra):
         self._configure(paths, transforms, cache, sensor, nodata, src_crs, resampling)
         self._opened: dict[str, tuple[str, str]] = {}  # file -> (what GDAL opens, what people call it)
         names = self.files
-        first = self._what(names[0])
-        self.band_indexes: Any = self._choose(bands, *first)
+        self.band_indexes: Any = self._choose(bands, *self._what(names[0]))
         grids, times = [], []
         for name in names:
             file = self._header(name)
@@ -174,8 +171,9 @@ class Scenes(RasterDataset, _Algebra):
         Args:
             index: a path that :func:`codemae_datasets.collection.index.read_index` reads, or a GeoDataFrame with the
                 columns ``href``, ``crs`` (or ``proj:code``), ``transform`` and ``shape`` (or ``proj:...``), and
-                ``datetime`` (or ``start_datetime`` and ``end_datetime``).
-            bands: as in the class; None and numbers take the first file's header, names a ``sensor``.
+                ``datetime`` (or ``start_datetime`` and ``end_datetime``). Where it has a column ``family``, only the
+                rows of this class's count.
+            bands: as in the class; names that are not the sensor's are looked up in the first file.
             crs, res, transforms, sensor, source_unit, unit, stretch, nodata, resampling: as in the class; a unit that
                 has to be measured reads some files.
 
@@ -187,12 +185,22 @@ class Scenes(RasterDataset, _Algebra):
 
             index = read_index(Path(index))
         self = cls.__new__(cls)
+        if "family" in index.columns and cls.is_image:
+            index = index[index["family"] == cls.family]
         names, grids, times = _rows(index)
         self._configure(names, transforms, True, sensor, nodata, None, resampling)
         self._opened, self._listed = {}, True
-        numbered = bands is not None and all(isinstance(b, int) for b in bands)
-        known = numbered or (sensor is not None and bands is not None)
-        self.band_indexes = self._choose(bands, None, None) if known else self._choose(bands, names[0], names[0])
+        if bands is None and sensor is None and "bands" in index.columns:
+            held = [str(b) for b in index["bands"].iloc[0]]
+            self.all_bands = tuple(held)
+            dtypes = [str(index["dtype"].iloc[0])] * len(held) if "dtype" in index.columns else ["uint8"] * len(held)
+            unseen = [ColorInterp.undefined] * len(held)
+            self.band_indexes = (1,)
+            if cls.is_image and (cls.family == "sar" or len(held) >= 3):
+                self.band_indexes = choose_bands(names[0], cls.family, len(held), None, unseen, held, dtypes)[0]
+            self.bands = tuple(held[b - 1] for b in self.band_indexes)
+        else:
+            self.band_indexes = self._choose(bands, *self._what(names[0]))
         self._set_index(names, grids, times, crs, res)
         self._plan_units(source_unit, unit, stretch)
         return self
@@ -265,7 +273,7 @@ class Scenes(RasterDataset, _Algebra):
         path, shown = self._what(name)
         return header(path, self.band_indexes, self._nodata, self._src_crs, shown)
 
-    def _choose(self, bands: Sequence[int | str] | None, path: str | None, shown: str | None) -> tuple[int, ...]:
+    def _choose(self, bands: Sequence[int | str] | None, path: str, shown: str) -> tuple[int, ...]:
         """Band numbers from numbers or names, of the sensor or of a file."""
         if self.sensor is not None and (bands is None or any(isinstance(b, str) for b in bands)):
             names: Sequence[str] = self.sensor.bands
@@ -276,8 +284,6 @@ class Scenes(RasterDataset, _Algebra):
         elif bands is not None and all(isinstance(b, int) for b in bands):
             names = ()
         else:
-            if path is None:
-                raise InputError("Names of bands need a sensor.", hint=f"sensor={next(iter(SENSORS))!r}, or numbers")
             file = header(path, (1,), self._nodata, self._src_crs, shown)
             dataset = open_source(file).dataset
             names = [d or "" for d in dataset.descriptions]
@@ -309,19 +315,10 @@ class Scenes(RasterDataset, _Algebra):
             first, last = groups.get("date") or groups["start"], groups.get("date") or groups["stop"]
             start = pd.to_datetime(first, format=self.date_format)
             stop = pd.to_datetime(last, format=self.date_format)
-            return start, _end_of_day(stop)
+            return start, end_of_day(stop)
         if is_stac_item(name):
-            return _item_time(name)
-        if found := _DATE.search(Path(name).stem):
-            day = f"{found['y']}-{found['m']}-{found['d']}"
-            if found["t"] and found["t"] <= "235959":
-                moment = pd.to_datetime(day + found["t"], format="%Y-%m-%d%H%M%S", errors="coerce")
-                if moment is not pd.NaT:
-                    return moment, moment
-            moment = pd.to_datetime(day, format="%Y-%m-%d", errors="coerce")
-            if moment is not pd.NaT:
-                return moment, _end_of_day(moment)
-        return _tag_time(open_source(file).raw.tags())
+            return item_span(name) or ALWAYS
+        return name_span(Path(name).name) or tag_span(open_source(file).raw.tags()) or ALWAYS
 
     def _set_index(
         self, names: Sequence[str], grids: Sequence[GeoBox], times: Sequence[Any], crs: Any, res: Any
@@ -490,7 +487,7 @@ class Scenes(RasterDataset, _Algebra):
         a = grid.affine
         if not np.allclose((a.a, -a.e), self._res, rtol=1e-4):
             return left, top
-        return a.c + np.ceil((left - a.c) / a.a - 1e-3) * a.a, a.f + np.ceil((top - a.f) / a.e - 1e-3) * a.e
+        return a.c + math.ceil((left - a.c) / a.a - 1e-3) * a.a, a.f + math.ceil((top - a.f) / a.e - 1e-3) * a.e
 
     # --- workers
 
@@ -848,32 +845,6 @@ def _rows(index: Any) -> tuple[list[str], list[GeoBox], Any]:
 def _naive(times: Any) -> Any:
     """Times in UTC without a zone, in nanoseconds; NaT where there is none."""
     return pd.to_datetime(pd.Series(list(times)), utc=True, format="ISO8601").dt.tz_localize(None).astype("M8[ns]")
-
-
-def _end_of_day(day: pd.Timestamp) -> pd.Timestamp:
-    return day + pd.Timedelta(days=1) - pd.Timedelta(microseconds=1)
-
-
-def _item_time(path: str) -> tuple[pd.Timestamp, pd.Timestamp]:
-    import pystac
-
-    item = pystac.Item.from_file(path)
-    common = item.common_metadata
-    start, stop = common.start_datetime or item.datetime, common.end_datetime or item.datetime
-    if start is None or stop is None:
-        return ALWAYS
-    return tuple(pd.Timestamp(t).tz_convert(None) if t.tzinfo else pd.Timestamp(t) for t in (start, stop))  # type: ignore[return-value]
-
-
-def _tag_time(tags: Mapping[str, str]) -> tuple[pd.Timestamp, pd.Timestamp]:
-    upper = {k.upper(): v for k, v in tags.items()}
-    for name in _TAGS:
-        text = re.sub(r"^(\d{4}):(\d\d):(\d\d)", r"\1-\2-\3", upper.get(name, "").strip())  # TIFF writes 2020:11:04
-        moment = pd.to_datetime(text, errors="coerce", utc=True) if text else pd.NaT
-        if moment is not pd.NaT:
-            moment = moment.tz_localize(None)
-            return moment, moment if len(text) > 10 else _end_of_day(moment)
-    return ALWAYS
 
 
 def _crs_text(crs: Any) -> str:
