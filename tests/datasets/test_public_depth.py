@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -176,4 +177,19 @@ def test_broken_depth_files_are_named(tmp_path: Path) -> None:
     root = make("nyu_depth_v2", tmp_path / "nyu")
     (root / "splits.mat").write_bytes(b"no")
     with pytest.raises(InputError, match=r"splits\.mat"):
+        open_dataset("nyu_depth_v2", root)
+
+
+def test_cards_are_there_without_the_libraries_that_read_matlab(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = make("nyu_depth_v2", tmp_path)
+    dataset = open_dataset("nyu_depth_v2", root)
+    for module in ("h5py", "scipy.io"):
+        monkeypatch.setitem(sys.modules, module, None)
+    assert dataset.card.title == "NYU-Depth v2"
+    with pytest.raises(InputError, match="h5py") as error:
+        dataset[0]
+    assert "codemae-geo[data]" in str(error.value.hint)
+    with pytest.raises(InputError, match="scipy"):
         open_dataset("nyu_depth_v2", root)

@@ -12,8 +12,8 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from scipy.ndimage import uniform_filter  # type: ignore[import-untyped]
 
+from codemae_datasets.public._mat import needed
 from codemae_geo.errors import InputError
 
 Array = np.ndarray[Any, Any]
@@ -103,6 +103,8 @@ def surface_normals(depth: Array, intrinsics: Array, radius: int) -> Array:
     inverse = np.divide(1.0, depth, out=np.zeros_like(depth, dtype=np.float64), where=depth > 0)
     rows, columns = np.indices(depth.shape, dtype=np.float64)
     u, v = columns - intrinsics[0, 2], rows - intrinsics[1, 2]
+
+    uniform_filter = needed("scipy.ndimage").uniform_filter
 
     def mean(values: Array) -> Array:
         return uniform_filter(values * weight, 2 * radius + 1, mode="constant")

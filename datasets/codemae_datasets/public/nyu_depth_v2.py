@@ -9,14 +9,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import ClassVar
 
-import h5py  # type: ignore[import-untyped]
 import numpy as np
 import torch
 from torch import Tensor
 
 from codemae_datasets.public._base import Archive, Card, Item
 from codemae_datasets.public._depth import DepthDataset
-from codemae_datasets.public._mat import read_mat
+from codemae_datasets.public._mat import open_hdf5, read_mat
 from codemae_datasets.public.hha import Array
 from codemae_geo.errors import InputError
 
@@ -104,9 +103,7 @@ class NYUDepthV2(DepthDataset):
     def _read(self, item: Item) -> tuple[Tensor, Array, Array]:
         path, n = item.files["image"], item.label - 1
         try:
-            # opened anew for every frame: an open HDF5 file does not survive a fork
-            with h5py.File(path, "r") as file:
-                # MATLAB holds columns first
+            with open_hdf5(path) as file:
                 image = file["images"][n].transpose(0, 2, 1)
                 depth = file["depths"][n].T.astype(np.float64)
                 raw = file["labels"][n].T.astype(np.int64)

@@ -9,13 +9,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import ClassVar
 
-import h5py  # type: ignore[import-untyped]
 import numpy as np
 from torch import Tensor
 
 from codemae_datasets.public._base import Archive, Card, Item, read_codes
 from codemae_datasets.public._depth import DepthDataset
-from codemae_datasets.public._mat import read_mat
+from codemae_datasets.public._mat import open_hdf5, read_mat
 from codemae_datasets.public.hha import Array
 from codemae_geo.errors import InputError
 
@@ -121,7 +120,7 @@ class SUNRGBD(DepthDataset):
         # the sensor's word is turned by three bits
         depth = np.minimum(((bits >> 3) | (bits << 13)).astype(np.float64) / 1000, FARTHEST)
         try:
-            with h5py.File(item.files["mask"], "r") as file:
+            with open_hdf5(item.files["mask"]) as file:
                 labels = file[file["SUNRGBD2Dseg"]["seglabel"][item.label][0]][()].T.astype(np.int64)
         except (OSError, KeyError, IndexError, ValueError) as error:
             raise InputError(
