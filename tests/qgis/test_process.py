@@ -1,0 +1,192 @@
+"""The plugin in `qgis_process`, with the real toolkit: same map as the command line, nothing left when QGIS is killed.
+
+Skips where there is no QGIS; with CODEMAE_REQUIRE_QGIS=1 it fails there instead.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import rasterio
+
+ROOT = Path(__file__).resolve().parents[2]
+SAMPLE = ROOT / "codemae_geo" / "data" / "joplin"
+#: left, bottom, right, top in EPSG:26915; on whole pixels of both the tiles and the sample pair
+BOUNDS = (367400.4, 4103800.8, 367640.4, 4104040.8)
+#: what differs between two runs that are the same
+VOLATILE = ("created", "seconds")
+
+
+@pytest.fixture(scope="module")
+def environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+    """Environment of a QGIS with the plugin switched on, in a profile of its own; the runtime lies at an odd path."""
+    program = shutil.which("qgis_process.bin") or shutil.which("qgis_process")
+    if program is None:
+        if os.environ.get("CODEMAE_REQUIRE_QGIS") == "1":
+            pytest.fail("QGIS is required and qgis_process is missing")
+        pytest.skip("qgis_process is missing")
+    folder = tmp_path_factory.mktemp("Profil für Zoë")
+    folder.chmod(0o700)
+    runtime = folder / "runtime"
+    runtime.symlink_to(sys.prefix, target_is_directory=True)
+    env = {k: v for k, v in os.environ.items() if k in {"PATH", "HOME", "LANG", "TMPDIR"}}
+    env |= {
+        "PROGRAM": program,
+        "LC_ALL": "C.UTF-8",
+        "QT_QPA_PLATFORM": "offscreen",
+        "XDG_RUNTIME_DIR": str(folder),
+        "QGIS_CUSTOM_CONFIG_PATH": str(folder),
+        "QGIS_PLUGINPATH": str(ROOT / "qgis_plugin"),
+        "CODEMAE_GEO_PYTHON": str(runtime / "bin" / "python"),
+    }
+    subprocess.run([program, "plugins", "enable", "codemae_qgis"], env=env, check=True, capture_output=True)
+    yield env
+
+
+def command(environment: dict[str, str], name: str, *parameters: str) -> list[str]:
+    return [environment["PROGRAM"], "--json", "run", f"codemae:{name}", "--", *parameters]
+
+
+def run(environment: dict[str, str], name: str, *parameters: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        command(environment, name, *parameters), env=environment, capture_output=True, text=True, timeout=300
+    )
+
+
+def toolkit(*arguments: str | Path) -> dict[str, Any]:
+    done = subprocess.run(
+        [sys.executable, "-m", "codemae_cli", *map(str, arguments), "--json", "--progress", "none"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return dict(json.loads(done.stdout.strip().splitlines()[-1]))
+
+
+def alive(pid: int) -> bool:
+    try:
+        return "Z" not in Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
+    except OSError:
+        return False
+
+
+def engines(parent: int) -> list[int]:
+    """Processes that a process has started."""
+    found = Path(f"/proc/{parent}/task").glob("*/children")
+    return [int(pid) for file in found for pid in file.read_text().split()]
+
+
+def wait_for(condition: Any, seconds: float) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "waited too long"
+        time.sleep(0.05)
+
+
+def scenes() -> tuple[list[Path], list[Path], Path]:
+    """The tiles of Joplin where they are, else the pair that the package brings."""
+    tiles = ROOT.parent / "shared" / "data" / "joplin"
+    if tiles.is_dir():
+        return sorted(tiles.glob("pre/*.tif")), sorted(tiles.glob("post/*.tif")), tiles / "buildings_2020.gpkg"
+    return [SAMPLE / "pre.tif"], [SAMPLE / "post.tif"], SAMPLE / "buildings.gpkg"
+
+
+def test_same_map_and_same_numbers_as_the_command_line(environment: dict[str, str], tmp_path: Path) -> None:
+    pre, post, footprints = scenes()
+    spaced = tmp_path / "Häuser von Zoë.gpkg"
+    shutil.copy(footprints, spaced)  # QGIS writes into GeoPackages that it opens
+    out = tmp_path / "Karten für Zoë"
+    out.mkdir()
+    left, bottom, right, top = BOUNDS
+    done = run(
+        environment,
+        "damagemap",
+        f"PRE={pre[0]}",
+        *(f"PRE_MORE={p}" for p in pre[1:]),
+        f"POST={post[0]}",
+        *(f"POST_MORE={p}" for p in post[1:]),
+        f"FOOTPRINTS={spaced}",
+        f"EXTENT={left},{right},{bottom},{top} [EPSG:26915]",
+        "DEVICE=cpu",
+        f"CLASSES={out / 'classes.tif'}",
+        f"CONFIDENCE={out / 'confidence.tif'}",
+        f"POLYGONS={out / 'polygons.gpkg'}",
+        f"BUILDINGS={out / 'buildings.gpkg'}",
+    )
+    assert done.returncode == 0, done.stderr
+    results = json.loads(done.stdout)["results"]
+    bounds = [str(v) for v in BOUNDS]
+    arguments = ["--pre", *pre, "--post", *post, "--footprints", spaced, "--bounds", *bounds, "--device", "cpu"]
+    expected = toolkit("damage", *arguments, "-o", tmp_path / "cli")
+    summary = json.loads(results["SUMMARY"])
+    assert {k: v for k, v in summary.items() if k not in VOLATILE} == {
+        k: v for k, v in expected["summary"].items() if k not in VOLATILE
+    }
+    for c in expected["summary"]["classes"]:
+        assert results[f"AREA_{c['name'].upper()}_M2"] == pytest.approx(c["area_m2"], rel=1e-12)
+    assert results["BUILDINGS_DESTROYED"] == expected["summary"]["buildings"]["classes"]["destroyed"]
+    for ours, theirs in (("classes.tif", "damage.tif"), ("confidence.tif", "confidence.tif")):
+        with rasterio.open(out / ours) as a, rasterio.open(tmp_path / "cli" / theirs) as b:
+            np.testing.assert_array_equal(a.read(), b.read())
+            assert a.profile == b.profile
+    with rasterio.open(out / "classes.tif") as a:
+        assert len(np.unique(a.read(1))) > 2
+
+
+def test_failure_is_a_message_and_exit_code_1(environment: dict[str, str], tmp_path: Path) -> None:
+    done = run(
+        environment,
+        "damagemap",
+        f"PRE={SAMPLE / 'pre.tif'}",
+        f"POST={SAMPLE / 'post.tif'}",
+        "POST_SENSOR=sar",
+        f"CLASSES={tmp_path / 'c.tif'}",
+    )
+    assert done.returncode == 1
+    assert "does not take a sar post scene" in done.stderr + done.stdout
+    assert "Traceback" not in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_killed_qgis_leaves_no_engine_and_no_output(environment: dict[str, str], tmp_path: Path) -> None:
+    parameters = (
+        f"PRE={SAMPLE / 'pre.tif'}",
+        f"POST={SAMPLE / 'post.tif'}",
+        f"CLASSES={tmp_path / 'c.tif'}",
+        "TTA=true",
+    )
+    qgis = subprocess.Popen(
+        command(environment, "damagemap", *parameters),
+        env=environment,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        wait_for(lambda: engines(qgis.pid), 60)
+        (engine,) = engines(qgis.pid)
+        time.sleep(4)  # into the work
+        assert alive(engine)
+        assert "codemae_cli" in Path(f"/proc/{engine}/cmdline").read_text()
+    finally:
+        qgis.kill()
+        qgis.wait()
+    wait_for(lambda: not alive(engine), 5)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_pair_check(environment: dict[str, str]) -> None:
+    done = run(environment, "checkpair", f"PRE={SAMPLE / 'pre.tif'}", f"POST={SAMPLE / 'post.tif'}")
+    assert done.returncode == 0, done.stderr
+    results = json.loads(done.stdout)["results"]
+    assert results["USABLE"] == 1
+    assert results["SHARE_OF_PRE"] == pytest.approx(0.993, abs=0.001)
