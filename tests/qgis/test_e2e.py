@@ -101,10 +101,9 @@ def played(tmp_path_factory: pytest.TempPathFactory, root: Path) -> dict[str, An
             if report["ok"]:
                 os.kill(report["pid"], signal.SIGKILL)
                 report["engines_ended"] = _ended(report["engines"], 10)
-            process.wait(20)
         finally:
-            if process.poll() is None:
-                os.killpg(process.pid, signal.SIGKILL)
+            os.killpg(process.pid, signal.SIGKILL)  # QGIS, the shell around it and its screen
+            process.wait(20)
     report["out"] = out
     return report
 

@@ -42,7 +42,8 @@ class Call(QgsTask):
     def forget(self) -> None:
         """Cancel it; nobody wants its answer any more."""
         self._done = self._failed = None
-        self.cancel()
+        if self in _alive:  # else QGIS has deleted what is behind this object
+            self.cancel()
 
     def run(self) -> bool:
         """In the worker thread."""

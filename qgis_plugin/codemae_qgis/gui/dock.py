@@ -344,7 +344,9 @@ class DamageDock(QDockWidget):
 
     def _fill_devices(self, devices: list[str]) -> None:
         names = {"cpu": tr("Processor"), "cuda": tr("Graphics card (CUDA)"), "mps": tr("Graphics of the Mac")}
-        wanted = self.device.currentData() or QgsSettings().value(_KEYS + "device", "auto", str)
+        # before the engine has answered there was no choice to keep
+        chosen = self.device.currentData() if self.device.count() > 1 else None
+        wanted = chosen or QgsSettings().value(_KEYS + "device", "auto", str)
         self.device.clear()
         self.device.addItem(tr("The fastest there is"), "auto")
         for device in devices:

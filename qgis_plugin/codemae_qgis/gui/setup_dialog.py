@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 from qgis.core import QgsApplication
@@ -216,6 +217,10 @@ class SetupDialog(QDialog):
     def use_existing(self) -> None:
         """Keep the chosen Python if the toolkit in it is healthy."""
         path = self.python.filePath().strip()
+        if os.environ.get(engine.VARIABLE):
+            text = tr("The variable {name} comes before this choice: remove it and start QGIS again.")
+            self.step_line.setText(text.format(name=engine.VARIABLE))
+            return
         try:
             runtime = engine.find(path)
         except EngineError as error:

@@ -100,6 +100,25 @@ def wait_working() -> None:
     wait(lambda: dock().runs.bar.maximum() == 100 and dock().runs.bar.value() > 10, 60, "the run makes progress")
 
 
+class Watchman(QTimer):
+    """Closes dialogs that nobody expects: they would block the scenario for ever."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.expected = False
+        self.timeout.connect(self.look)
+        self.start(1000)
+
+    def look(self) -> None:
+        dialog = QApplication.activeModalWidget()
+        if dialog is None or self.expected:
+            return
+        report.setdefault("unexpected_dialogs", []).append(dialog.windowTitle())
+        print("unexpected:", dialog.windowTitle(), flush=True)
+        dialog.grab().save(str(OUT / "unexpected-dialog.png"))
+        dialog.close()
+
+
 # -- steps, in order --------------------------------------------------------------------------------------------------
 
 
@@ -118,7 +137,7 @@ def open_the_panel():
 
 def load_the_sample_pair():
     click(dock().sample_button)
-    wait(lambda: dock().pre.currentLayer() and dock().runs.run_button.isEnabled(), 30, "the pair is loaded")
+    wait(lambda: dock().pre.currentLayer() and dock().runs.run_button.isEnabled(), 90, "the pair is loaded")
     settle(1)
     expect(dock().pre.currentLayer().name() == "Joplin before", dock().pre.currentLayer().name())
     expect(dock().post.currentLayer().name() == "Joplin after", dock().post.currentLayer().name())
@@ -153,7 +172,7 @@ def look_at_before_and_after():
 def read_the_model_card():
     click(dock().card_button)
     found = lambda: [w for w in QApplication.topLevelWidgets() if type(w).__name__ == "TextDialog" and w.isVisible()]  # noqa: E731
-    wait(found, 30, "the card opens")
+    wait(found, 90, "the card opens")
     card = found()[0]
     expect("Limits" in card.browser.toPlainText(), "the card names limits")
     picture("05-model-card", card)
@@ -249,7 +268,7 @@ def look_at_the_set_up():
     def look() -> None:
         dialog = QApplication.activeModalWidget()
         try:
-            wait(dialog.plan_line.text, 30, "the dialog knows what creating takes")
+            wait(dialog.plan_line.text, 90, "the dialog knows what creating takes")
             picture("10-set-up", dialog)
             report["plan"] = dialog.plan_line.text()
             dialog.tabs.setCurrentIndex(1)
@@ -258,7 +277,9 @@ def look_at_the_set_up():
             dialog.reject()
 
     QTimer.singleShot(300, look)
+    watchman.expected = True
     click(dock().engine.setup_button)
+    watchman.expected = False
     expect(report.get("plan"), "the dialog says what it takes")
     wait_ready()
 
@@ -363,6 +384,7 @@ def main() -> None:
             print(step.__name__, flush=True)  # where it was, should QGIS hang
             step()
             report["steps"][-1].update(ok=True, seconds=round(time.monotonic() - at, 1))
+        expect(not report.get("unexpected_dialogs"), f"no dialogs: {report.get('unexpected_dialogs')}")
         report["ok"] = True
     except Exception as error:
         report["error"] = f"{type(error).__name__}: {error}"
@@ -375,5 +397,6 @@ def main() -> None:
     os._exit(not report["ok"])
 
 
+watchman = Watchman()
 faulthandler.dump_traceback_later(380)
 QTimer.singleShot(500, main)

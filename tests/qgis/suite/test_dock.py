@@ -119,7 +119,7 @@ def test_run_says_why_it_is_disabled(ready: DamageDock, pair: SimpleNamespace, t
     def reason() -> str:
         settle()
         assert not ready.runs.run_button.isEnabled()
-        assert ready.runs.reason.isVisible() and ready.runs.run_button.toolTip() == ready.runs.reason.text()
+        assert not ready.runs.reason.isHidden() and ready.runs.run_button.toolTip() == ready.runs.reason.text()
         return ready.runs.reason.text()
 
     ready.choose(pair.pre, pair.pre)
@@ -141,7 +141,7 @@ def test_run_says_why_it_is_disabled(ready: DamageDock, pair: SimpleNamespace, t
     assert "nowhere" in reason()
     ready.folder.setFilePath("")
     settle()
-    assert ready.runs.run_button.isEnabled() and not ready.runs.reason.isVisible()
+    assert ready.runs.run_button.isEnabled() and ready.runs.reason.isHidden()
 
 
 def test_without_a_runtime(answers: None, qgis_iface: object, pair: SimpleNamespace, monkeypatch: object) -> None:
@@ -162,7 +162,7 @@ def test_runtime_that_does_not_answer(dock: DamageDock, monkeypatch: pytest.Monk
     monkeypatch.setattr(engine, "health", broken)
     dock.engine.check(refresh=True)
     wait_for(lambda: dock.engine.error is not None)
-    assert dock.engine.line.text() == "Codemae-geo is too old. Update it."
+    assert dock.engine.line.text() == "codemae-geo is too old. Update it."
     assert dock.engine.line.toolTip() == "a line on stderr"
     assert not dock.runs.run_button.isEnabled()
 
@@ -250,7 +250,7 @@ def test_two_runs_finish_in_order_in_own_folders(ready: DamageDock, replay: Simp
     wait_for(lambda: states(ready) == ["done", "done"], 20)
     assert sorted(p.name for p in out.iterdir()) == ["damage_post", "damage_post_2"]
     settle()
-    assert ready.runs.run_button.text() == "Run" and not ready.runs.bar.isVisible()
+    assert ready.runs.run_button.text() == "Run" and ready.runs.bar.isHidden()
     assert ready.runs.list.topLevelItemCount() == 2
 
 
