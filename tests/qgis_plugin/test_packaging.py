@@ -142,9 +142,8 @@ def test_translations_keep_placeholders_and_markup() -> None:
     i18n = load("i18n")
     for path in (PLUGIN / "i18n").glob("*.ts"):
         for (_, source), target in i18n.read_ts(path).items():
-            assert sorted(re.findall(r"\{\w*\}|%\d|<[^>]+>", source)) == sorted(
-                re.findall(r"\{\w*\}|%\d|<[^>]+>", target)
-            ), source
+            marks, kept = (sorted(re.findall(r"\{\w*\}|%\d|<[^>]+>", text)) for text in (source, target))
+            assert marks == kept or not target, source
 
 
 def test_ts_survives_a_round_trip(tmp_path: Path) -> None:
