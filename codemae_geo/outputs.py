@@ -130,18 +130,24 @@ _UNFINISHED: dict[Path, list[Path]] = {}
 _MOVING = threading.Lock()
 
 
-def discard_unfinished() -> None:
+def discard_unfinished() -> list[Path]:
     """Remove the hidden folders of all outputs that are not finished, for a process that ends without unwinding.
 
     Files that are just being moved into place get a moment to arrive.
+
+    Returns:
+        What could not be removed, since Windows keeps files that are open: hidden folders and folders made for them, in
+        the order in which they can go once the process has ended.
     """
     moved = _MOVING.acquire(timeout=0.2)
     try:
-        for folder in list(_UNFINISHED):
+        unfinished = dict(_UNFINISHED)
+        for folder in unfinished:
             _discard(folder)
     finally:
         if moved:
             _MOVING.release()
+    return [path for folder, made in unfinished.items() if folder.exists() for path in (folder, *made)]
 
 
 def _discard(folder: Path) -> None:

@@ -19,6 +19,8 @@ from codemae_cli.protocol import ERROR_CODES, EVENTS, OPTIONAL, problems
 from codemae_cli.request import ProtocolError, Request, RequestError, parse_request, run_request, to_words
 from support.scenes import Pair
 
+from codemae_geo import outputs
+
 ROOT = Path(__file__).resolve().parents[2]
 ENV = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": ""}
 #: minutes of work on the small pair
@@ -277,6 +279,21 @@ def test_the_end_of_stdin_ends_a_long_computation(tmp_path: Path) -> None:
     assert json.loads(out)["code"] == "interrupted"
     assert seconds < 3, seconds
     assert list(tmp_path.iterdir()) == []
+
+
+def test_files_that_are_open_go_later(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with outputs.FolderStaging(tmp_path / "a/b/out") as staging:
+        (staging.folder / "half.tif").write_text("half")
+        with monkeypatch.context() as patched:
+            patched.setattr(outputs.shutil, "rmtree", lambda *_, **__: None)  # as Windows, while a file is open
+            left = outputs.discard_unfinished()
+        assert left == [staging.folder, tmp_path / "a/b", tmp_path / "a"]
+        lifeline.remove_later(left)
+        for _ in range(100):
+            if not list(tmp_path.iterdir()):
+                break
+            time.sleep(0.05)
+        assert list(tmp_path.iterdir()) == []
 
 
 def test_a_pipe_is_polled_to_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
