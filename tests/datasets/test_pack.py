@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import io
 import json
-import os
+import multiprocessing
 import pickle
-import signal
-import subprocess
-import sys
 import tarfile
 import time
 from itertools import pairwise
@@ -16,6 +13,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from codemae_datasets.collection import pack as packing
 from codemae_datasets.collection.pack import pack, verify_pack
 from codemae_datasets.ospretrain import OSPretrain
 from codemae_datasets.packed import PackedPairs
@@ -121,20 +119,22 @@ def test_webdataset_reads_the_shards(folder: Path, shards: Path) -> None:
         assert sample["sar.png"] == (folder / dataset / "SAR" / f"{stem}.png").read_bytes()
 
 
-def test_killed_and_resumed_gives_the_same_bytes(folder: Path, shards: Path, tmp_path: Path) -> None:
+def test_killed_and_resumed_gives_the_same_bytes(
+    folder: Path, shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     output = tmp_path / "out"
-    code = (
-        "import sys, time\nfrom pathlib import Path\nfrom codemae_datasets.collection import pack\n"
-        "read = Path.read_bytes\nPath.read_bytes = lambda p: (time.sleep(0.01), read(p))[1]\n"
-        f"pack.pack(Path(sys.argv[1]), Path(sys.argv[2]), shard_bytes={SMALL})"
+    contents_of = packing._contents
+    monkeypatch.setattr(packing, "_contents", lambda *args: (time.sleep(0.01), contents_of(*args))[1])
+    process = multiprocessing.get_context("fork").Process(
+        target=pack, args=(folder, output), kwargs={"shard_bytes": SMALL}
     )
-    environment = os.environ | {"PYTHONDONTWRITEBYTECODE": ""}
-    process = subprocess.Popen([sys.executable, "-c", code, str(folder), str(output)], env=environment)
+    process.start()
     while len(list(output.glob("*.tar"))) < 3:
-        assert process.poll() is None
+        assert process.is_alive()
         time.sleep(0.002)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+    process.kill()
+    process.join()
+    monkeypatch.undo()
     assert not (output / "manifest.json").exists()
     kept = {p.name: p.stat().st_mtime_ns for p in output.glob("*.tar")}
     with pytest.raises(InputError, match="holds no finished shards") as unfinished:

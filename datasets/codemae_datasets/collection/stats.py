@@ -318,6 +318,15 @@ def measure_rasters(
     return totals.summary(quantiles, lower, headers[0].names)
 
 
+def dtype_of(path: str | Path) -> str:
+    """Type of the stored values of a raster or image.
+
+    Raises:
+        InputError: it cannot be read.
+    """
+    return _header(str(path), None).dtype
+
+
 def _over(headers: Sequence[_Header], make: Callable[[], Any], workers: int, reporter: Reporter) -> Any:
     """One counter for each worker's share of the files, added up."""
     workers = max(1, min(workers, len(headers)))

@@ -39,6 +39,7 @@ CATALOGUE: dict[str, str] = {
     "ssl4eo_s12": "ssl4eo:SSL4EOS12",
     "ssl4eo_s12_l2a": "ssl4eo:SSL4EOS12L2A",
     "geonrw": "geonrw:GeoNRW",
+    "ospretrain1m": "ospretrain1m:OSPretrain1M",
     # one sensor
     "aid": "aid:AID",
     "whu_rs19": "whu_rs19:WHURS19",
