@@ -161,6 +161,11 @@ def polygon_qml(classes: ClassTable, field: str = "class") -> str:
     return _categories(field, [(str(c.value), _label(c.name), _fill(c.color)) for c in classes.foreground])
 
 
+def box_qml(classes: ClassTable, field: str = "class") -> str:
+    """QGIS style of detections: an outline in the class's colour, so that what was found stays in sight."""
+    return _categories(field, [(str(c.value), _label(c.name), _fill(c.color, "no", c.color, 0.6)) for c in classes])
+
+
 def building_qml(classes: ClassTable, field: str = "class") -> str:
     """QGIS style of the per-building table.
 
@@ -184,14 +189,14 @@ def _raster_style(kind: str) -> tuple[ET.Element, ET.Element]:
     return root, renderer
 
 
-def _fill(color: str, style: str = "solid", outline: str = OUTLINE) -> dict[str, str]:
+def _fill(color: str, style: str = "solid", outline: str = OUTLINE, width: float = 0.2) -> dict[str, str]:
     """Options of QGIS's simple fill."""
     return {
         "color": _rgba_text(color),
         "style": style,
         "outline_color": _rgba_text(outline),
         "outline_style": "solid",
-        "outline_width": "0.2",
+        "outline_width": str(width),
         "outline_width_unit": "MM",
         "joinstyle": "bevel",
         "offset": "0,0",

@@ -21,15 +21,17 @@ from torch import nn
 from codemae_geo.errors import ModelError
 from codemae_geo.models.codemae import CoDeMAE, DualEncoder
 from codemae_geo.models.damageformer import DamageFormer, encoder_config
+from codemae_geo.models.detector import Detector
 from codemae_geo.models.hivit import HiViT
 from codemae_geo.models.segmenter import Segmenter
 
-__all__ = ["ARCHITECTURES", "CoDeMAE", "DamageFormer", "DualEncoder", "HiViT", "Segmenter", "build"]
+__all__ = ["ARCHITECTURES", "CoDeMAE", "DamageFormer", "Detector", "DualEncoder", "HiViT", "Segmenter", "build"]
 
 #: name -> class; the configuration of each is the keyword arguments of its class, where they are documented
 ARCHITECTURES: dict[str, type[nn.Module]] = {
     "damageformer": DamageFormer,  # forward(pre, post) -> (localisation [B,2,H,W], damage [B,K,H,W])
     "segmenter": Segmenter,  # forward(image) -> [B,K,H,W]
+    "detector": Detector,  # forward(image) -> for each image {"boxes" [N,4], "labels" [N], "scores" [N]}; torchvision
     "classifier": HiViT,  # num_classes=K, num_outs=1: forward(image) -> [B,K]
     "codemae": CoDeMAE,  # forward(rgb, sar) -> the losses of pretraining
     "encoder": DualEncoder,  # forward(optical, sar) -> (optical [B,D], sar [B,D])

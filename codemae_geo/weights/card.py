@@ -19,6 +19,7 @@ _TASKS = {
     "damage": "semantic-segmentation",
     "segmentation": "semantic-segmentation",
     "classification": "scene-classification",
+    "object-detection": "object-detection",
     "embedding": "similarity-search",
     "pretraining": "other",
 }
@@ -62,12 +63,13 @@ def stac_item(path: str | Path, *, now: datetime | None = None) -> dict[str, Any
     """
     path = Path(path)
     contract = read_contract(path)
+    boxes = contract.task == "object-detection"
     outputs: dict[str, Any] = {
         "name": contract.task,
         "tasks": [_TASKS[contract.task]],
         "result": {
-            "shape": [-1, len(contract.classes) or -1, contract.window, contract.window],
-            "dim_order": ["batch", "class", "height", "width"],
+            "shape": [-1, -1, 4] if boxes else [-1, len(contract.classes) or -1, contract.window, contract.window],
+            "dim_order": ["batch", "box", "side"] if boxes else ["batch", "class", "height", "width"],
             "data_type": "float32",
         },
     }

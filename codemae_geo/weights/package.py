@@ -29,7 +29,7 @@ from codemae_geo.outputs import umask
 #: key of the safetensors header under which the contract stands
 HEADER_KEY = "codemae"
 
-Task = Literal["damage", "segmentation", "classification", "embedding", "pretraining"]
+Task = Literal["damage", "segmentation", "classification", "object-detection", "embedding", "pretraining"]
 
 
 class _Frozen(BaseModel):
@@ -123,6 +123,8 @@ class ModelContract(_Frozen):
     precision: Literal["float32", "bfloat16", "float16"] = "float32"
     #: temperature that logits are divided by, fitted on held-out data (1: not calibrated)
     temperature: float = Field(1.0, gt=0)
+    #: detections below it are not reported, unless a user says otherwise
+    score_threshold: float = Field(0.5, ge=0, le=1)
     licence: str
     training_data: list[DataSource] = Field(default_factory=list)
     training: str = ""
@@ -146,6 +148,10 @@ class ModelContract(_Frozen):
             raise ValueError("a damage model takes the inputs 'pre' and 'post', in this order")
         if self.task in ("damage", "segmentation", "classification") and len(self.classes) < 2:
             raise ValueError(f"task {self.task} needs at least two classes")
+        if self.task == "object-detection" and (not self.classes or any(c.background for c in self.classes)):
+            raise ValueError("task object-detection needs classes, and no background among them")
+        if self.task == "object-detection" and len(self.inputs) != 1:
+            raise ValueError("task object-detection takes one input")
         if self.classes:
             _ = self.class_table
         return self

@@ -43,7 +43,7 @@ def verify_package(path: str | Path) -> dict[str, Any]:
             answer = package.module(*images)
         except (RuntimeError, TypeError) as error:
             raise ModelError(f"{path.name} does not run: {str(error).splitlines()[0]}") from error
-    answers = answer if isinstance(answer, tuple) else (answer,)
+    answers = _tensors(answer)
     if not all(a.isfinite().all() for a in answers):
         raise ModelError(f"{path.name} answers with numbers that are not finite")
     return {
@@ -52,3 +52,10 @@ def verify_package(path: str | Path) -> dict[str, Any]:
         "parameters": sum(p.numel() for p in package.module.parameters()),
         "answers": [list(a.shape) for a in answers],
     }
+
+
+def _tensors(answer: Any) -> list[torch.Tensor]:
+    """All tensors of a network's answer, whatever holds them."""
+    if isinstance(answer, torch.Tensor):
+        return [answer]
+    return [t for part in (answer.values() if isinstance(answer, dict) else answer) for t in _tensors(part)]
