@@ -19,6 +19,7 @@ import numpy as np
 import pytest
 import torch
 from codemae_datasets.public import CATALOGUE, card, dataset_class, open_dataset, table
+from codemae_datasets.public import _base as base
 from codemae_datasets.public._archives import check, extract, fetch
 from codemae_datasets.public._base import (
     IMAGES,
@@ -535,6 +536,18 @@ def test_archives_are_unpacked_when_the_folder_is_not_there(copies: Copies, tmp_
         for path in source.rglob("*.tif"):
             bundle.write(path, Path("dfc25_track1_trainval") / path.relative_to(source))
     assert len(open_dataset("openearthmap_sar", tmp_path)) == 2
+
+
+def test_an_archive_is_unpacked_once(copies: Copies, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    archive = tmp_path / "dfc25_track1_trainval.zip"
+    with zipfile.ZipFile(archive, "w") as bundle:
+        bundle.write(copies("openearthmap_sar") / "train/labels/TrainArea_000.tif", "train/labels/TrainArea_000.tif")
+    mark = tmp_path / "dfc25_track1_trainval.zip.unpacked"
+    for _ in range(2):
+        with pytest.raises(DatasetNotFoundError) as caught:
+            open_dataset("openearthmap_sar", tmp_path)
+        assert str(mark) in str(caught.value)
+        monkeypatch.setattr(base, "extract", lambda *_: pytest.fail("unpacked twice"))
 
 
 @pytest.mark.parametrize("member", ["../out.txt", "a/../../out.txt", "/out.txt", "C:\\out.txt", "a\\..\\..\\out.txt"])

@@ -244,6 +244,10 @@ class PublicDataset(NonGeoDataset):
             fetch += " (" + ", ".join(f"{a.name} into {self.root / a.into}" for a in card.archives) + ")"
             if all(a.url for a in card.archives) and not self.download:
                 fetch = f"pass download=True, or {fetch}"
+        marks = [self.root / archive.into / f"{archive.name}.unpacked" for archive in card.archives]
+        stale = [str(mark) for mark in marks if mark.exists()]
+        if stale:
+            fetch += f"; to unpack an archive again, delete {', '.join(stale)}"
         return NotFoundError(
             f"{card.title} is not complete in {self.root}.", found=found, expected=card.layout, hint=fetch
         )
@@ -286,16 +290,21 @@ class PublicDataset(NonGeoDataset):
         return items
 
     def _unpack(self) -> bool:
-        """Unpack the archives, after fetching them where ``download`` allows it; whether anything was done."""
+        """Unpack the archives, after fetching them where ``download`` allows it; whether anything was done.
+
+        A mark beside each archive keeps it from being unpacked a second time for something else that is missing.
+        """
         done = False
         for archive in self.card.archives:
             folder = self.root / archive.into
             path = folder / archive.name
-            if not path.is_file() and self.download and archive.url:
+            mark = folder / f"{archive.name}.unpacked"
+            if not path.is_file() and self.download and archive.url and not mark.exists():
                 fetch(archive, folder)
                 done = True
-            if path.is_file() and is_archive(path):
+            if path.is_file() and is_archive(path) and not mark.exists():
                 extract(path, folder)
+                mark.touch()
                 done = True
         return done
 

@@ -67,7 +67,7 @@ class Card:
     torchgeo: str | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Item:
     """The files of one sample.
 

@@ -71,9 +71,11 @@ class SSL4EOS12(PairedDataset):
             if key != unused
         }
         names = sorted(set.intersection(*found.values()))
+        # the four seasons share their paths: there are a million items
+        files = ({key: places[key] / name for key in found} for name in names)
         return [
-            Item(f"{name}/{season}", {key: places[key] / name for key in found}, season)
-            for name in names
+            Item(f"{name}/{season}", paths, season)
+            for name, paths in zip(names, files, strict=True)
             for season in range(SEASONS)
         ]
 
