@@ -12,7 +12,9 @@ from codemae_cli.commands import (
     checkpair,
     damage,
     demo,
+    detect,
     doctor,
+    embed,
     engine,
     info,
     models,
@@ -58,6 +60,8 @@ app.command("demo", epilog=demo.EXAMPLES)(demo.demo)
 app.command("damage", epilog=damage.EXAMPLES)(damage.damage)
 app.command("checkpair", epilog=checkpair.EXAMPLES)(checkpair.checkpair)
 app.command("predict", epilog=predict.EXAMPLES)(predict.predict)
+app.command("embed", epilog=embed.EXAMPLES)(embed.embed)
+app.command("detect", epilog=detect.EXAMPLES)(detect.detect)
 app.command("buildings", epilog=buildings.EXAMPLES)(buildings.buildings)
 app.command("pretrain", epilog=pretrain.EXAMPLES)(pretrain.pretrain)
 app.command("info", epilog=info.EXAMPLES)(info.info)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -66,24 +66,52 @@ def report_estimate(plan: Mapping[str, Any], *, json_: bool, progress: str) -> N
         show_estimate(plan)
 
 
-def report_map(result: MapResult, *, json_: bool, progress: str, quiet: bool) -> None:
-    """Tell of a finished map in the way that was asked for."""
+def report_map(
+    result: MapResult,
+    *,
+    json_: bool,
+    progress: str,
+    quiet: bool,
+    show: Callable[[Mapping[str, Any]], None] | None = None,
+) -> None:
+    """Tell of a finished run in the way that was asked for; ``show`` prints what it found (a map: classes)."""
     outputs = {kind: str(path) for kind, path in result.outputs.items()}
     if progress == "json":
         emit("result", outputs=outputs, summary=result.summary)
     if json_:
         print_json({"outputs": outputs, "summary": result.summary})
     elif not quiet and progress != "json":
-        show_map(result.folder, outputs, result.summary)
+        (show or show_classes)(result.summary)
+        show_outputs(result.folder, outputs, result.summary)
 
 
-def show_map(folder: Path, outputs: Mapping[str, str], summary: Mapping[str, Any]) -> None:
-    """What a map holds and where it is."""
+def show_classes(summary: Mapping[str, Any]) -> None:
+    """How much of a map has which class."""
     rows = [(c["name"], f"{c['area_m2'] / 1e4:.2f}", f"{100 * c['share']:.1f}") for c in summary["classes"]]
     typer.echo(table(rows, ("class", "hectares", "% of analysed")))
     if "buildings" in summary:
         typer.echo()
         show_buildings(summary["buildings"])
+
+
+def show_embedding(summary: Mapping[str, Any]) -> None:
+    """How many vectors a scene has, and what the picture tells of them."""
+    found, shares = summary["embedding"], summary["components"]["explained_variance_ratio"]
+    typer.echo(
+        f"{found['cells']} vectors of {found['dimensions']}, one for {found['stride']} x {found['stride']} pixels"
+    )
+    typer.echo(f"the picture shows {sum(shares):.0%} of their variance: {', '.join(f'{s:.0%}' for s in shares)}")
+
+
+def show_detections(summary: Mapping[str, Any]) -> None:
+    """How many objects of each class were found."""
+    found = summary["detections"]
+    typer.echo(table([(name, str(n)) for name, n in found["classes"].items()], ("class", "objects")))
+    typer.echo(f"{found['n']} objects with a score of {found['score_threshold']:g} or more")
+
+
+def show_outputs(folder: Path, outputs: Mapping[str, str], summary: Mapping[str, Any]) -> None:
+    """Where the files are, and what the model cannot do."""
     typer.echo()
     typer.echo(f"in {folder}")
     typer.echo(table([(Path(path).name, kind) for kind, path in outputs.items()]))
