@@ -7,6 +7,7 @@ import shutil
 import warnings
 from pathlib import Path
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import torch
@@ -201,3 +202,27 @@ def test_disasters_by_name_and_a_missing_partner(tmp_path: Path) -> None:
     (root / "hold" / "images" / "hurricane-michael_00000031_post_disaster.png").unlink()
     with pytest.raises(FileNotFoundError, match="00000031_post"):
         open_dataset("xbd", root, split="hold")
+
+
+def test_damage_has_the_colours_of_the_maps_and_the_legend_covers_nothing(tmp_path: Path) -> None:
+    root = make("xbd", tmp_path)
+    for levels, last in (("four", 4), ("three", 3)):
+        dataset = open_dataset("xbd", root, levels=levels)
+        figure = dataset.plot(dataset[0])
+        drawn = figure.axes[2].images[0].get_array()
+        assert np.allclose(drawn[8, 8] * 255, DAMAGE_CLASSES[3].rgb), "destroyed"
+        assert dataset.colors[last] == DAMAGE_CLASSES[3].color and len(dataset.colors) == len(dataset.classes)
+        figure.canvas.draw()
+        assert figure.legends[0].get_window_extent().y1 < figure.axes[0].get_window_extent().y0
+        plt.close(figure)
+
+
+def test_a_long_legend_makes_room_for_itself(tmp_path: Path) -> None:
+    dataset = open_dataset("sun_rgbd", make("sun_rgbd", tmp_path), depth="none")
+    figure = dataset.plot(dataset[0])
+    figure.canvas.draw()
+    assert len(figure.legends[0].get_texts()) == 37
+    assert figure.legends[0].get_window_extent().y1 < figure.axes[0].get_window_extent().y0
+    colours = {patch.get_facecolor() for patch in figure.legends[0].get_patches()}
+    assert len(colours) == 37, "no two classes of one picture share a colour"
+    plt.close(figure)

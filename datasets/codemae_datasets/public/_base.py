@@ -93,6 +93,8 @@ class PublicDataset(NonGeoDataset):
     mask_codes: ClassVar[Mapping[int, int]] = {}
     #: red, green, blue in a mask file to class number; empty: masks are no pictures
     mask_colors: ClassVar[Mapping[tuple[int, int, int], int]] = {}
+    #: #rrggbb of each class in pictures; empty: any
+    colors: tuple[str, ...] = ()
     #: titles of the images of a sample with several dates
     times: ClassVar[tuple[str, ...]] = ("before", "after")
 
@@ -430,7 +432,7 @@ class PublicDataset(NonGeoDataset):
                 yield title, *stretched(sample[key] if len(sample[key]) == 3 else sample[key][:1], valid)
         for key in CLASS_MAPS:
             if key in sample:
-                yield key, colored(sample[key]), {}
+                yield key, colored(sample[key], self.colors), {}
 
     def _image_title(self) -> str:
         return "image"
@@ -447,7 +449,7 @@ class PublicDataset(NonGeoDataset):
         for (left, top, right, bottom), label in zip(
             sample["bbox_xyxy"].tolist(), sample["label"].tolist(), strict=True
         ):
-            color = class_color(label)
+            color = class_color(label, self.colors)
             # imshow puts the middle of the first pixel at 0, boxes its outer corner
             corner = (left - 0.5, top - 0.5)
             size = (right - left, bottom - top)
@@ -459,8 +461,15 @@ class PublicDataset(NonGeoDataset):
         from matplotlib.patches import Patch
 
         there = {int(n) for key in CLASS_MAPS if key in sample for n in sample[key].unique()}
-        handles = [Patch(color=class_color(n), label=name) for n, name in enumerate(self.classes) if n in there]
+        handles = [
+            Patch(color=class_color(n, self.colors), label=name) for n, name in enumerate(self.classes) if n in there
+        ]
         if handles:
+            # the figure grows by the legend's rows, so that it covers nothing
+            width, height = figure.get_size_inches()
+            extra = 0.22 * (len(handles) // 4)
+            figure.set_size_inches(width, height + extra)
+            figure.subplots_adjust(bottom=(0.11 * height + extra) / (height + extra))
             figure.legend(handles=handles, loc="lower center", ncols=min(len(handles), 4), fontsize="small")
 
     def _label_text(self, label: Tensor) -> str:

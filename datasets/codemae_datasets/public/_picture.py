@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -11,21 +12,26 @@ from torch import Tensor
 from codemae_geo.classes import NODATA
 
 
-def class_color(number: int) -> tuple[float, float, float]:
-    """Red, green, blue in [0, 1] of a class, from matplotlib's tab20, its strong colours first."""
+def class_color(number: int, colors: Sequence[str] = ()) -> tuple[float, float, float]:
+    """Red, green, blue in [0, 1] of a class: from ``colors`` (#rrggbb), or of sixty others, the strong ones first."""
     from matplotlib import colormaps
+    from matplotlib.colors import to_rgb
 
-    number %= 20
-    red, green, blue, _ = colormaps["tab20"](number * 2 if number < 10 else number * 2 - 19)
+    if number < len(colors):
+        return to_rgb(colors[number])
+    palette, place = divmod(number % 60, 20)
+    if palette == 0:  # tab20 alternates strong and pale
+        place = place * 2 if place < 10 else place * 2 - 19
+    red, green, blue, _ = colormaps[("tab20", "tab20b", "tab20c")[palette]](place)
     return red, green, blue
 
 
-def colored(mask: Tensor) -> npt.NDArray[Any]:
+def colored(mask: Tensor, colors: Sequence[str] = ()) -> npt.NDArray[Any]:
     """Class numbers as float32 [H, W, 3] in [0, 1]; 255 is white."""
     numbers = mask.numpy()
     picture = np.ones((*numbers.shape, 3), dtype=np.float32)
     for number in np.unique(numbers[numbers != NODATA]):
-        picture[numbers == number] = class_color(int(number))
+        picture[numbers == number] = class_color(int(number), colors)
     return picture
 
 

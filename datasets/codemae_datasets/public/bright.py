@@ -58,6 +58,8 @@ class DamagePairs(PublicDataset):
     Other arguments and errors: :class:`PublicDataset`.
     """
 
+    colors = ("#dddddd", *(level.color for level in DAMAGE_CLASSES[1:]))
+
     def __init__(
         self,
         root: str | Path = "data",

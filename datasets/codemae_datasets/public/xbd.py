@@ -97,6 +97,10 @@ class XBD(PublicDataset):
         self.labels = one_of("kind of label", labels, get_args(Labels), self)
         self.levels = one_of("set of levels", levels, get_args(Levels), self)
         self.events = events
+        # BRIGHT's colours, with orange between its yellow and its vermilion
+        intact, damaged, destroyed = (level.color for level in DAMAGE_CLASSES[1:])
+        major = ("#e69f00",) if levels == "four" else ()
+        self.colors = ("#dddddd", intact, damaged, *major, destroyed)
         super().__init__(root, split, bands, transforms, download, checksum)
 
     @property
