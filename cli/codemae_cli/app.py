@@ -11,6 +11,7 @@ from codemae_cli.commands import (
     buildings,
     checkpair,
     damage,
+    data,
     demo,
     detect,
     doctor,
@@ -69,6 +70,7 @@ app.command("doctor", epilog=doctor.EXAMPLES)(doctor.doctor)
 app.command("qgis-setup", epilog=qgis_setup.EXAMPLES)(qgis_setup.qgis_setup)
 app.command("engine", epilog=engine.EXAMPLES, hidden=True)(engine.engine)
 app.add_typer(models.app, name="models")
+app.add_typer(data.app, name="data")
 
 #: global options and whether they take a value
 GLOBALS = {"--json": False, "--quiet": False, "-q": False, "--overwrite": False, "--dry-run": False, "--progress": True}
@@ -89,7 +91,7 @@ def hoist_globals(args: Sequence[str]) -> list[str]:
         early += [rest.pop(0)] + ([rest.pop(0)] if takes and rest else [])
     if not early or not rest or rest[0].startswith("-"):
         return early + rest
-    command = 2 if rest[0] == "models" and len(rest) > 1 and not rest[1].startswith("-") else 1
+    command = 2 if rest[0] in ("models", "data") and len(rest) > 1 and not rest[1].startswith("-") else 1
     return rest[:command] + early + rest[command:]
 
 

@@ -83,3 +83,15 @@ def class_entries(text: str) -> list[Any]:
             f"the class table {text} is no list", expected='[{"value": 0, "name": "dry", "background": true}, ...]'
         )
     return entries
+
+
+def numbers(text: str, what: str, example: str) -> tuple[float, ...]:
+    """Numbers by commas.
+
+    Raises:
+        InputError: something else.
+    """
+    try:
+        return tuple(float(word) for word in text.split(","))
+    except ValueError:
+        raise InputError(f"{text!r} are no {what}", expected=f"numbers by commas, such as {example}") from None

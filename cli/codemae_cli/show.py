@@ -155,3 +155,35 @@ def show_pair(report: Mapping[str, Any]) -> None:
     for reason in report["reasons"]:
         typer.echo(f"{reason['severity']:<5} {reason['message']}")
     typer.echo(f"\n{report['verdict']}")
+
+
+def verify_text(report: Mapping[str, Any]) -> str:
+    """What `codemae data verify` found, as tables and a verdict."""
+    rows = [
+        (
+            name,
+            str(s["samples"]),
+            "" if s["published"] is None else str(s["published"]),
+            size(s["bytes"]),
+            _first(s["sizes"], "pixels"),
+            ", ".join(f"{key} {low:g} to {high:g}" for key, (low, high) in s["ranges"].items()),
+            f"{min(map(int, s['labels']))} to {max(map(int, s['labels']))}" if s["labels"] else "",
+        )
+        for name, s in report["splits"].items()
+    ]
+    lines = [table(rows, ("split", "samples", "published", "size", "images", "values", "labels"))]
+    lines += [f"{name}: not there ({why})" for name, why in report["missing"].items()]
+    lines += [f"{name}: {state}" for name, state in report["checksums"].items()]
+    problems = [p for s in report["splits"].values() for p in s["problems"]]
+    lines += [f"problem: {p}" for p in problems[:20]]
+    if len(problems) > 20:
+        lines.append(f"... and {len(problems) - 20} more, see --json")
+    return "\n".join([*lines, f"{report['name']}: {'sound' if report['ok'] else 'not sound'}"])
+
+
+def _first(counts: Mapping[str, int], unit: str) -> str:
+    """The most frequent key, and how many others there are."""
+    if not counts:
+        return ""
+    most = max(counts, key=lambda k: counts[k])
+    return f"{most} {unit}" + (f" and {len(counts) - 1} other sizes" if len(counts) > 1 else "")
