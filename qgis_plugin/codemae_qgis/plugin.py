@@ -75,6 +75,8 @@ class CodemaePlugin:
         from .gui.setup_dialog import SetupDialog
 
         SetupDialog(self.iface.mainWindow()).exec()
+        if self.dock is not None:
+            self.dock.engine.check(refresh=True)
 
     def unload(self) -> None:
         """Called by QGIS when the plugin is switched off or updated: leave nothing behind."""

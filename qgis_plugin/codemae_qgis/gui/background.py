@@ -26,7 +26,10 @@ class Call(QgsTask):
         done: Callable[[Any], None],
         failed: Callable[[EngineError], None],
     ) -> None:
-        super().__init__(title, QgsTask.Flag.CanCancel)
+        flags = QgsTask.Flag.CanCancel
+        if hasattr(QgsTask.Flag, "Silent"):  # since 3.26: no message at the end of every little question
+            flags = flags | QgsTask.Flag.Silent
+        super().__init__(title, flags)
         self._work = work
         self._done: Callable[[Any], None] | None = done
         self._failed: Callable[[EngineError], None] | None = failed

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from qgis.PyQt.QtCore import QRectF, QSize, Qt
 from qgis.PyQt.QtGui import QColor, QPainter, QPaintEvent, QPen
-from qgis.PyQt.QtWidgets import QSizePolicy, QWidget
+from qgis.PyQt.QtWidgets import QLabel, QSizePolicy, QWidget
 
 
 @dataclass(frozen=True)
@@ -25,8 +25,11 @@ class Bar:
         return self.label or f"{self.count:,.0f}"
 
 
-class BarChart(QWidget):
-    """Horizontal bars in the colours of the map. Text and lines follow the palette, so dark themes stay legible."""
+class BarChart(QLabel):
+    """Horizontal bars in the colours of the map.
+
+    A label because QGIS's dark themes give labels their colour of text, and plain widgets none.
+    """
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)

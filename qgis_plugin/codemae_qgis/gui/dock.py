@@ -21,7 +21,7 @@ from qgis.core import (
     QgsSettings,
     QgsVectorLayer,
 )
-from qgis.gui import QgisInterface, QgsCollapsibleGroupBox, QgsFileWidget, QgsMapLayerComboBox, QgsScrollArea
+from qgis.gui import QgisInterface, QgsCollapsibleGroupBox, QgsFileWidget, QgsMapLayerComboBox
 from qgis.PyQt.QtCore import QSize, Qt, QTimer
 from qgis.PyQt.QtGui import QColor
 from qgis.PyQt.QtWidgets import (
@@ -46,10 +46,10 @@ from .engine_row import EngineRow
 from .guess import Candidate, guess_pair
 from .jobs import ALGORITHM, Jobs
 from .queue import Run, State
-from .result_box import ResultBox, read_summary
+from .result_box import ResultBox, count_buildings, read_summary
 from .run_area import RunArea
 from .text_dialog import TextDialog
-from .widgets import in_row, keep_narrow, layer_combo
+from .widgets import TallPage, in_row, keep_narrow, layer_combo
 
 _KEYS = "codemae_geo/dock/"
 
@@ -103,11 +103,7 @@ class DamageDock(QDockWidget):
         self.result.zoom.clicked.connect(self.zoom_to_result)
         column.addWidget(self.result)
         column.addStretch()
-        self._scroll = QgsScrollArea()
-        self._scroll.setWidgetResizable(True)
-        self._scroll.setFrameShape(QgsScrollArea.Shape.NoFrame)
-        self._scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-        self._scroll.setWidget(page)
+        self._scroll = TallPage(page)
         self.runs = RunArea(self.jobs)
         self.runs.run_button.clicked.connect(self.add_run)
         self.runs.selected.connect(self.show_result)
@@ -535,7 +531,7 @@ def _done_text(run: Run) -> str:
         return tr("The damage map of {title} is on the map.").format(title=run.title)
     return tr("{title}: {all} buildings, {destroyed} destroyed, {damaged} damaged.").format(
         title=run.title,
-        all=buildings.get("n", 0),
+        all=count_buildings(read_summary(run.results))[0],
         destroyed=classes.get("destroyed", 0),
         damaged=classes.get("damaged", 0),
     )

@@ -98,6 +98,12 @@ class Jobs(QObject):
         found = [self._project.mapLayer(i) for i in outcome.layer_ids] if outcome else []
         return [layer for layer in found if layer is not None]
 
+    def _group_name(self, run: Run) -> str:
+        """A name that no group at the top of the layer tree has."""
+        name = tr("Damage {name}").format(name=run.title)
+        taken = {node.name() for node in self._project.layerTreeRoot().findGroups()}
+        return f"{name} ({run.number})" if name in taken else name
+
     def _new_folder(self, base: str, title: str) -> str:
         """A folder that neither exists nor is promised to another run."""
         name = "damage_" + "".join(c if c.isalnum() or c in "-_" else "_" for c in title)
@@ -181,9 +187,7 @@ class Jobs(QObject):
             QgsMessageLog.logMessage(log, "CoDe-MAE", Qgis.MessageLevel.Critical)
             self.queue.finish(run, State.FAILED, job.error or _last_line(log) or tr("The run failed without a word."))
         else:
-            loaded = result_layers.load(
-                job.context, tr("Damage {name}").format(name=run.title), job.feedback, self._project
-            )
+            loaded = result_layers.load(job.context, self._group_name(run), job.feedback, self._project)
             self.outcomes[run.number] = Outcome(log, list(loaded.layers.values()))
             self.queue.finish(run, State.DONE, results=found)
 

@@ -15,6 +15,8 @@ from .chart import Bar, BarChart
 from .queue import Run, State
 from .text_dialog import TextDialog
 
+#: legible on light and dark themes; style sheets leave the palette's colour of links alone
+_LINK = "#2f8fd8"
 #: value of a class -> its label and its colour as ``#rrggbb``
 Legend = Dict[int, Tuple[str, str]]
 #: characters of the model's limits that are shown before "more"
@@ -41,6 +43,14 @@ def damage_bars(summary: dict[str, Any], legend: Legend) -> tuple[str, list[Bar]
         elif label:
             bars.append(Bar(label, found["area_m2"], color, f"{found['area_m2'] / 10_000:,.2f} ha"))
     return ("buildings" if counts else "area"), bars
+
+
+def count_buildings(summary: dict[str, Any]) -> tuple[int, int]:
+    """Buildings within the analysed area, and those of them that the model does not take for buildings."""
+    buildings = summary.get("buildings") or {}
+    statuses, classes = buildings.get("statuses") or {}, buildings.get("classes") or {}
+    outside = statuses.get("outside", 0) + statuses.get("nodata", 0)
+    return buildings.get("n", 0) - outside, classes.get("background", 0)
 
 
 def shorten(text: str, limit: int = _SHORT) -> str:
@@ -110,9 +120,9 @@ class ResultBox(QGroupBox):
         if run.state is not State.DONE:
             return run.message
         if kind == "buildings":
-            counts = summary["buildings"]
-            known = round(sum(bar.count for bar in self.chart.bars))
-            return tr("Buildings per class (the model sees {known} of {all})").format(known=known, all=counts["n"])
+            looked, missed = count_buildings(summary)
+            text = tr("Buildings per class. Looked at: {looked}; of these the model takes {missed} for background.")
+            return text.format(looked=looked, missed=missed)
         return tr("Area of buildings per class")
 
     def _show_limits(self, link: str) -> None:
@@ -121,7 +131,7 @@ class ResultBox(QGroupBox):
         text = text.replace("&", "&amp;").replace("<", "&lt;")
         if short != self._limits:
             label = tr("less") if link == "more" else tr("more")
-            text += f" <a href='{'less' if link == 'more' else 'more'}'>{label}</a>"
+            text += f" <a style='color:{_LINK}' href='{'less' if link == 'more' else 'more'}'>{label}</a>"
         self.limits.setText(f"<b>{tr('Limits of the model:')}</b> {text}")
         self.limits.setVisible(bool(self._limits))
 

@@ -180,11 +180,14 @@ class SetupDialog(QDialog):
 
     def _on_plan(self, plan: setup.Plan) -> None:
         self.plan = plan
-        text = tr("Download about {download} MB, on disk about {disk} MB, in {folder} (with {tool}).").format(
-            download=plan.download_mb, disk=plan.disk_mb, folder=engine.mask_home(str(plan.folder)), tool=plan.tool
+        text = tr("Download about {download}, on disk about {disk}, in {folder} (with {tool}).").format(
+            download=size_text(plan.download_mb),
+            disk=size_text(plan.disk_mb),
+            folder=engine.mask_home(str(plan.folder)),
+            tool=plan.tool,
         )
         if self._used:
-            text += " " + tr("There is one already: {used} MB.").format(used=round(self._used / 1e6))
+            text += " " + tr("There is one already: {used}.").format(used=size_text(self._used / 1e6))
         self.plan_line.setText(text)
         self.create_button.setEnabled(self._call is None)
 
@@ -238,8 +241,8 @@ class SetupDialog(QDialog):
 
     def remove(self) -> None:
         """Remove the runtime that was created here, after asking."""
-        question = tr("Remove the runtime in {folder} ({used} MB)?").format(
-            folder=engine.managed_folder(), used=round(self._used / 1e6)
+        question = tr("Remove the runtime in {folder} ({used})?").format(
+            folder=engine.managed_folder(), used=size_text(self._used / 1e6)
         )
         yes = QMessageBox.StandardButton.Yes
         if QMessageBox.question(self, self.windowTitle(), question) != yes:
@@ -314,3 +317,8 @@ class SetupDialog(QDialog):
         if error.details:
             self.log.appendPlainText(error.details)
         self._end(str(error))
+
+
+def size_text(megabytes: float) -> str:
+    """``450 MB`` or ``1.4 GB``."""
+    return f"{megabytes:.0f} MB" if megabytes < 1000 else f"{megabytes / 1000:.1f} GB"

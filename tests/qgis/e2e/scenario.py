@@ -298,6 +298,8 @@ def look_in_the_dark_and_narrow():
     settle(0.5)
     picture("12-dark-narrow")
     report["narrowest"] = dock().width()
+    page = dock()._scroll
+    expect(page.widget().width() <= page.viewport().width(), "nothing is cut off at the right of a narrow panel")
     QgsApplication.setUITheme("default")
     dock().options.setCollapsed(True)
     iface.mainWindow().resizeDocks([dock()], [340], Qt.Orientation.Horizontal)
