@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from qgis.core import QgsProcessingContext, QgsVectorFileWriter, QgsVectorLayer
+from qgis.core import QgsLayerMetadata, QgsProcessingContext, QgsVectorFileWriter, QgsVectorLayer
 from qgis.PyQt.QtXml import QDomDocument
 
 from .engine.errors import EngineError
@@ -15,8 +15,10 @@ def has_layer(path: str, layer: str) -> bool:
     return QgsVectorLayer(f"{path}|layername={layer}", layer, "ogr").isValid()
 
 
-def copy_layer(source: str, layer: str, destination: str, context: QgsProcessingContext) -> None:
-    """Write one layer of ``source`` to a new file, with its style as the default one.
+def copy_layer(
+    source: str, layer: str, destination: str, metadata: QgsLayerMetadata, context: QgsProcessingContext
+) -> None:
+    """Write one layer of ``source`` to a new file, with its style as the default one and a QMD with ``metadata``.
 
     The format follows from the ending of ``destination``. The style goes into the GeoPackage, or into a QML file
     beside any other format.
@@ -49,6 +51,8 @@ def copy_layer(source: str, layer: str, destination: str, context: QgsProcessing
     original.exportNamedStyle(style)
     copied = QgsVectorLayer(destination, layer, "ogr")
     copied.importNamedStyle(style)
+    copied.setMetadata(metadata)
+    copied.saveDefaultMetadata()
     if options.driverName == "GPKG":
         copied.saveStyleToDatabase(layer, "", True, "")
     else:

@@ -43,7 +43,7 @@ from ..engine.errors import Cancelled, EngineError
 from ..settings import runtime
 from ..translate import tr
 from . import checks
-from .post import StyledLayer
+from .post import StyledLayer, metadata
 from .summaries import page
 
 HELP_URL = "https://github.com/codemae-geo/codemae-geo/blob/main/docs/qgis.md"
@@ -58,9 +58,9 @@ SPANS = {
     "check": (0, 3),
     "offset": (3, 5),
     "predict": (5, 92),
-    "embed": (5, 92),
-    "detect": (5, 92),
     "write": (92, 94),
+    "merge": (92, 93),
+    "components": (94, 98),
     "buildings": (94, 96),
     "polygons": (96, 98),
 }
@@ -100,8 +100,9 @@ def stage_title(name: str) -> str:
         "check": tr("Checking the inputs"),
         "offset": tr("Measuring the offset"),
         "predict": tr("Looking at the images"),
-        "embed": tr("Computing features"),
-        "detect": tr("Looking for objects"),
+        "nodata": tr("Looking for missing pixels"),
+        "merge": tr("Merging boxes"),
+        "components": tr("Computing the picture"),
         "write": tr("Writing rasters"),
         "buildings": tr("Classifying buildings"),
         "polygons": tr("Drawing polygons"),
@@ -435,7 +436,8 @@ class EngineAlgorithm(QgsProcessingAlgorithm):
             for name, (kind, layer) in self.VECTORS.items():
                 path = self._destination(name, context)
                 if path and kind in outcome.outputs and vectors.has_layer(outcome.outputs[kind], layer):
-                    vectors.copy_layer(outcome.outputs[kind], layer, delivery.place(path), context)
+                    about = metadata(self.parameterDefinition(name).description(), outcome)
+                    vectors.copy_layer(outcome.outputs[kind], layer, delivery.place(path), about, context)
                     paths[name] = path
             if self.REPORT:
                 path = self.parameterAsFileOutput(self._destinations, self.REPORT, context)

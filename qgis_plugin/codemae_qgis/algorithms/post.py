@@ -16,7 +16,7 @@ from .summaries import model_of
 
 
 class StyledLayer(QgsProcessingLayerPostProcessorInterface):
-    """Names a layer's origin. The style came with the file: QML beside rasters, the style table in GeoPackages."""
+    """Names a layer's origin. The style came with the file: a QML, or the style table of a GeoPackage."""
 
     def __init__(self, title: str, outcome: Outcome) -> None:
         super().__init__()
@@ -29,15 +29,17 @@ class StyledLayer(QgsProcessingLayerPostProcessorInterface):
         """Called by QGIS on the main thread."""
         # Processing opens its results without the style that came with them
         layer.loadDefaultStyle()
-        layer.setMetadata(metadata(self._title, self._outcome, layer.metadata()))
+        layer.loadDefaultMetadata()  # the QMD beside the file, which QGIS reads by itself only in its window
+        if not layer.metadata().abstract():
+            layer.setMetadata(metadata(self._title, self._outcome))
 
 
-def metadata(title: str, outcome: Outcome, base: QgsLayerMetadata) -> QgsLayerMetadata:
-    """Metadata of a layer, added to what the file itself says."""
+def metadata(title: str, outcome: Outcome) -> QgsLayerMetadata:
+    """Which model, inputs and date made a layer."""
     summary = outcome.summary
     model = model_of(summary)
     inputs = summary.get("inputs", {})
-    found = QgsLayerMetadata(base)
+    found = QgsLayerMetadata()
     found.setTitle(title)
     lines = [
         f"{role}: {', '.join(scene.get('files', []))}" for role, scene in inputs.items() if isinstance(scene, dict)

@@ -78,8 +78,9 @@ class Child:
             EngineError: it cannot be started.
         """
         self._grace = grace
-        windows = sys.platform == "win32"
-        flags = subprocess.CREATE_NO_WINDOW | subprocess.CREATE_NEW_PROCESS_GROUP if windows else 0
+        flags = 0
+        if sys.platform == "win32":
+            flags = subprocess.CREATE_NO_WINDOW | subprocess.CREATE_NEW_PROCESS_GROUP
         try:
             self._process = subprocess.Popen(  # nosec B603: a fixed list of arguments, no shell
                 list(command),
@@ -88,7 +89,7 @@ class Child:
                 stderr=subprocess.STDOUT if merge else subprocess.PIPE,
                 env=dict(clean_environment() if env is None else env),
                 cwd=tempfile.gettempdir(),
-                start_new_session=not windows,
+                start_new_session=sys.platform != "win32",
                 creationflags=flags,
                 encoding="utf-8",
                 errors="replace",

@@ -13,7 +13,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Callable
+from typing import Any, Callable
 
 from .errors import Cancelled, EngineError
 from .process import Child, clean_environment
@@ -313,7 +313,7 @@ def _check_folder(folder: Path) -> None:
         )
 
 
-def _marker(folder: Path) -> dict[str, object] | None:
+def _marker(folder: Path) -> dict[str, Any] | None:
     try:
         data = json.loads((folder / _MARKER).read_text(encoding="utf-8"))
     except (OSError, ValueError):
