@@ -9,6 +9,8 @@ from .algorithms.base import ICON
 from .algorithms.buildings import Buildings
 from .algorithms.checkpair import CheckPair
 from .algorithms.damagemap import DamageMap
+from .algorithms.detect import Detect
+from .algorithms.embed import Embed
 from .algorithms.segment import Segment
 from .translate import tr
 
@@ -32,7 +34,7 @@ class CodemaeProvider(QgsProcessingProvider):
         return ICON
 
     def loadAlgorithms(self) -> None:
-        for algorithm in (DamageMap, CheckPair, Buildings, Segment):
+        for algorithm in (DamageMap, CheckPair, Buildings, Segment, Detect, Embed):
             self.addAlgorithm(algorithm())
 
     def supportsNonFileBasedOutput(self) -> bool:
