@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from codemae_datasets.public import CATALOGUE, card, dataset_class, open_dataset, table
+from codemae_datasets.public import CATALOGUE, card, collate, dataset_class, open_dataset, table
 from codemae_datasets.public import _base as base
 from codemae_datasets.public._archives import check, extract, fetch
 from codemae_datasets.public._base import (
@@ -26,7 +26,6 @@ from codemae_datasets.public._base import (
     Archive,
     PairedDataset,
     PublicDataset,
-    collate,
 )
 from codemae_datasets.public.eurosat_mm import EuroSATMM
 from codemae_datasets.public.multilabel import present_classes

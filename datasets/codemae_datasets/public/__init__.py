@@ -9,7 +9,10 @@ from typing import TYPE_CHECKING, Any
 from codemae_geo.errors import InputError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
+
+    from torch import Tensor
 
     from codemae_datasets.public._base import Card, PublicDataset
 
@@ -88,6 +91,13 @@ def dataset_class(name: str) -> type[PublicDataset]:
 def open_dataset(name: str, root: str | Path = "data", **options: Any) -> PublicDataset:
     """A dataset by name; ``options`` as its class takes them (split, bands, transforms, modality ...)."""
     return dataset_class(name)(root, **options)
+
+
+def collate(samples: Sequence[dict[str, Tensor]]) -> dict[str, Any]:
+    """A batch, for a DataLoader's ``collate_fn``: tensors stacked, but boxes and what belongs to them as lists."""
+    from codemae_datasets.public import _base
+
+    return _base.collate(samples)
 
 
 def card(name: str) -> Card:

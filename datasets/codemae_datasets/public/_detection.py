@@ -14,7 +14,7 @@ from codemae_datasets.public.boxes import box_tensors
 class DetectionDataset(PublicDataset):
     """A public dataset of objects. ``bbox_xyxy`` float32 [N, 4] in pixels, ``label`` int64 [N].
 
-    Batches need :func:`codemae_datasets.public._base.collate`, since images hold different numbers of objects.
+    Batches need :func:`codemae_datasets.public.collate`, since images hold different numbers of objects.
     """
 
     def _objects(self, item: Item) -> tuple[Sequence[object], Sequence[str]]:

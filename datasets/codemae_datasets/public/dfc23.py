@@ -28,7 +28,7 @@ _CITATION = "Persello et al., IEEE GRSM 11(1), 2023, doi:10.1109/MGRS.2023.32402
 class DFC23Track1(PairedDataset):
     """Roofs: ``bbox_xyxy``, ``label`` (roof type) and ``masks`` bool [N, H, W] of each building of ``train``.
 
-    Images of ``val`` and ``test`` come without labels. Batches need :func:`~codemae_datasets.public._base.collate`.
+    Images of ``val`` and ``test`` come without labels. Batches need :func:`codemae_datasets.public.collate`.
     """
 
     card: ClassVar[Card] = Card(

@@ -18,7 +18,7 @@ from codemae_geo.errors import InputError
 class OGSOD2(PairedDataset):
     """``bbox_xyxy`` and ``label``; an oriented box becomes the upright box around it.
 
-    Batches need :func:`~codemae_datasets.public._base.collate`.
+    Batches need :func:`codemae_datasets.public.collate`.
     """
 
     card: ClassVar[Card] = Card(

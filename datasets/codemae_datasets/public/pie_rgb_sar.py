@@ -35,4 +35,5 @@ class PIERGBSAR(PairedDataset):
 
     def _index(self) -> list[Item]:
         folders = {"image": self.root / "rgb", "image_sar": self.root / "sar", "mask": self.root / "label"}
-        return self._matched(folders, names=self._lines(self.root / f"{self.split}.txt"))
+        names = [name.removesuffix(".tif") for name in self._lines(self.root / f"{self.split}.txt")]
+        return self._matched(folders, names=names)
