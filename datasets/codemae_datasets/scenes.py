@@ -53,7 +53,7 @@ Bounds = tuple[float, float, float, float]
 Sample = dict[str, Any]
 
 #: the time of a scene that names none
-ALWAYS = (pd.Timestamp.min, pd.Timestamp.max)
+ALWAYS = (pd.Timestamp(1678, 1, 1), pd.Timestamp(2262, 1, 1))  # inside what 64 bits hold in nanoseconds
 
 
 class _Algebra(GeoDataset):
@@ -739,8 +739,8 @@ def _intersect(a: GeoDataset, b: GeoDataset, max_days: float | None) -> Any:
             expected="the same place",
             hint="look at both with `codemae info`",
         )
-    left = [d.index.index.left.to_numpy()[k] for d, k in ((a, i), (b, j))]
-    right = [d.index.index.right.to_numpy()[k] for d, k in ((a, i), (b, j))]
+    left = [d.index.index.left.to_numpy().astype("M8[ns]")[k] for d, k in ((a, i), (b, j))]
+    right = [d.index.index.right.to_numpy().astype("M8[ns]")[k] for d, k in ((a, i), (b, j))]
     if max_days is not None:
         apart = np.maximum(*left) - np.minimum(*right)
         near = apart <= np.timedelta64(int(max_days * 86400), "s")
@@ -778,8 +778,10 @@ class _Lookup:
         self.row = row
         self.box = shapely.bounds(parts)  # [parts, 4]
         self.paths = index["filepath"].to_numpy()
-        self.start = index.index.left.to_numpy()[row]
-        self.stop = index.index.right.to_numpy()[row]
+        # microseconds: pandas 3 counts in these, and numpy compares units only where neither overflows
+        self.start, self.stop = (
+            side.to_numpy().astype("M8[us]").astype(np.int64)[row] for side in (index.index.left, index.index.right)
+        )
         ends = index.index.left.min(), index.index.right.max()
         self.total = (*self.box[:, :2].min(0).tolist(), *self.box[:, 2:].max(0).tolist(), *ends)
 
@@ -797,9 +799,13 @@ class _Lookup:
         hit = (box[:, 0] < x1 - ex) & (box[:, 2] > x0 + ex) & (box[:, 1] < y1 - ey) & (box[:, 3] > y0 + ey)
         where = np.flatnonzero(hit)
         if start is not None and len(where):
-            first, last = np.datetime64(start), np.datetime64(stop)
+            first, last = (_microseconds(min(max(pd.Timestamp(t), ALWAYS[0]), ALWAYS[1])) for t in (start, stop))
             where = where[(self.start[where] <= last) & (self.stop[where] >= first)]
         return list(dict.fromkeys(self.paths[self.row[where]]))
+
+
+def _microseconds(moment: pd.Timestamp) -> np.int64:
+    return moment.to_datetime64().astype("M8[us]").astype(np.int64)
 
 
 def _rows(index: Any) -> tuple[list[str], list[GeoBox], Any]:

@@ -426,7 +426,7 @@ def test_times_from_names_tags_and_stac_items(tmp_path: Path) -> None:
     assert str(times["S1A_20201107T135241_x"].left) == "2020-11-07 13:52:41"
     assert str(times["day_2019-03-04"].right)[:19] == "2019-03-04 23:59:59"
     assert str(times["tagged"].left) == "2018-01-02 03:04:05" and str(times["item"].left) == "2022-05-06 07:08:09"
-    assert times["unknown_99999999"].left.year == 1677
+    assert times["unknown_99999999"].left.year == 1678
     x, y, _ = dataset.bounds
     march = dataset._look().hits(
         x.start, y.start, x.stop, y.stop, *map(pd.Timestamp, ("2019-03-01", "2019-03-31")), (10, 10)
