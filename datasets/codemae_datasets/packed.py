@@ -20,6 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from codemae_datasets._parquet import arrow
 from codemae_datasets.ospretrain import EXCLUDE, EXCLUDE_TEST, OSPretrain, Use, decode_image
 from codemae_geo.errors import InputError
 
@@ -200,9 +201,7 @@ class _OpenShards:
 
 def _read_table(path: Path) -> dict[str, Any]:
     """Columns of the index as arrays."""
-    import pyarrow  # type: ignore[import-untyped]
-    from pyarrow import parquet
-
+    pyarrow, parquet = arrow()
     try:
         table = parquet.read_table(path)
         return {name: table[name].to_numpy() for name in table.column_names}

@@ -189,7 +189,7 @@ def stats(
         found = {name: measure_rasters(group, wanted, nodata, workers, reporter) for name, group in groups.items()}
     finally:
         close(reporter)
-    result = {
+    result: dict[str, Any] = {
         "scale": scale,
         "groups": [
             {"paths": groups[n], "bands": [_scaled(b.as_dict(), scale) for b in bands]} for n, bands in found.items()
@@ -197,27 +197,20 @@ def stats(
     }
     header = ("band", "pixels", "invalid", "mean", "std", "min", *(f"{q:g}" for q in wanted), "max")
     texts = []
-    for name, group in zip(found, result["groups"], strict=True):  # type: ignore[call-overload]
-        rows = [
-            (
-                b["name"],
-                str(b["count"]),
-                str(b["invalid"]),
-                *(f"{b[k]:.6g}" for k in ("mean", "std", "min")),
-                *(f"{v:.6g}" for v in b["quantiles"].values()),
-                *([] if b["quantiles"] else ["" for _ in wanted]),
-                f"{b['max']:.6g}",
-            )
-            for b in group["bands"]
-        ]
-        texts.append((f"{name}\n" if each else "") + table(rows, header))
+    for group in result["groups"]:
+        rows = []
+        for b in group["bands"]:
+            values = (b["mean"], b["std"], b["min"], *(b["quantiles"].get(f"{q:g}") for q in wanted), b["max"])
+            cells = ("" if v is None else f"{v:.6g}" for v in values)
+            rows.append((b["name"], str(b["count"]), str(b["invalid"]), *cells))
+        texts.append((f"{group['paths'][0]}\n" if each else "") + table(rows, header))
     _tell(result, "\n\n".join(texts), json_=json_, progress=progress, quiet=False, output=None)
 
 
 def _scaled(band: dict[str, Any], scale: float) -> dict[str, Any]:
-    moved = {k: band[k] / scale for k in ("mean", "std", "min", "max")}
-    finite = {k: v if v == v else None for k, v in moved.items()} if not band["count"] else moved
-    return band | finite | {"quantiles": {q: v / scale for q, v in band["quantiles"].items()}}
+    """A band's numbers divided by ``scale``; None where there is no valid pixel."""
+    moments = {k: band[k] / scale if band["count"] else None for k in ("mean", "std", "min", "max")}
+    return band | moments | {"quantiles": {q: v / scale for q, v in band["quantiles"].items()}}
 
 
 @app.command(
@@ -424,4 +417,4 @@ def pairs(
         typer.echo(table(shown, ("optical", "sar", "days", "km2", "% of smaller")))
     more = f", of which {len(shown)} are shown" if len(rows) > len(shown) else ""
     where = f"; all of them are in {output}" if output else ""
-    typer.echo(f"{len(rows)} pairs{more}{where}")
+    typer.echo(f"{len(rows)} pair{'' if len(rows) == 1 else 's'}{more}{where}")

@@ -23,6 +23,7 @@ import rasterio
 from pyproj import CRS
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
 
+from codemae_datasets._parquet import arrow
 from codemae_datasets.reading import footprint
 from codemae_datasets.times import Span, item_span, name_span, tag_span
 from codemae_geo.errors import InputError
@@ -85,6 +86,7 @@ def build_index(
         OutputError: the file cannot be written.
     """
     reporter = reporter or Reporter()
+    arrow()
     if sensor is not None and sensor not in SENSORS:
         raise InputError(f"There is no sensor {sensor!r}.", expected=", ".join(SENSORS))
     if output.suffix.lower() not in (".parquet", ".geoparquet"):
@@ -140,6 +142,7 @@ def read_index(path: Path) -> Any:
     """
     if not Path(path).is_file():
         raise InputError(f"There is no index {path}.", hint="make it with `codemae data index SCENES... -o FILE`")
+    arrow()
     try:
         table = geopandas.read_parquet(path)
     except (ValueError, OSError, TypeError) as error:

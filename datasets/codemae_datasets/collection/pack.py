@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 
+from codemae_datasets._parquet import arrow
 from codemae_datasets.ospretrain import UNPAIRED, decode_image, image_names, listed_names
 from codemae_datasets.packed import FORMAT, KINDS, read_manifest
 from codemae_geo.errors import InputError, OutputError
@@ -88,6 +89,7 @@ def pack(
         OutputError: ``output`` holds something else, or the disk is full.
     """
     reporter = reporter or Reporter()
+    arrow()  # or an hour's work would end without an index
     with reporter.stage("listing images"):
         entries = _entries(source)
         plan = _plan_hash(entries, shard_bytes, seed)
@@ -300,9 +302,7 @@ def _contents(entry: _Entry, check: bool) -> Iterator[tuple[str, bytes]]:
 
 
 def _finish(output: Path, shards: list[_Shard], done: dict[str, Any], plan: str, seed: int) -> dict[str, Any]:
-    import pyarrow  # type: ignore[import-untyped]
-    from pyarrow import parquet
-
+    pyarrow, parquet = arrow()
     rows = [(n, s, e, place) for n, s in enumerate(shards) for e, place in _placed(s, done[s.name])]
     columns: dict[str, Any] = {
         "kind": [e.kind for _, _, e, _ in rows],
