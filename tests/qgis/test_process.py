@@ -190,3 +190,52 @@ def test_pair_check(environment: dict[str, str]) -> None:
     results = json.loads(done.stdout)["results"]
     assert results["USABLE"] == 1
     assert results["SHARE_OF_PRE"] == pytest.approx(0.993, abs=0.001)
+
+
+def test_segment_detect_and_embed_with_packages_of_their_own(environment: dict[str, str], tmp_path: Path) -> None:
+    from support.packages import make_detector
+    from support.scenes import make_model
+
+    folder = tmp_path / "Modelle für Zoë"
+    folder.mkdir()
+    scene = write_crop(folder / "Szene 1.tif")
+    segmenter = make_model(folder / "segment er.safetensors", task="segmentation")
+    detector = make_detector(folder / "detect or.safetensors")
+
+    done = run(environment, "segment", f"INPUT={scene}", f"MODEL={segmenter}", f"CLASSES={tmp_path / 'c.tif'}")
+    assert done.returncode == 0, done.stderr
+    expected = toolkit("predict", segmenter, scene, "-o", tmp_path / "cli")
+    with rasterio.open(tmp_path / "c.tif") as a, rasterio.open(expected["outputs"]["classes"]) as b:
+        np.testing.assert_array_equal(a.read(), b.read())
+
+    done = run(environment, "detect", f"INPUT={scene}", f"MODEL={detector}", f"OBJECTS={tmp_path / 'o.gpkg'}")
+    assert done.returncode == 0, done.stderr
+    results = json.loads(done.stdout)["results"]
+    assert results["OBJECT_COUNT"] == json.loads(results["SUMMARY"])["detections"]["n"]
+    assert (tmp_path / "o.gpkg").exists()
+
+    parameters = (f"FEATURES={tmp_path / 'f.tif'}", f"PICTURE={tmp_path / 'p.tif'}", "STRIDE=8", "SENSOR=optical")
+    done = run(environment, "embed", f"INPUT={scene}", "MODEL=damage-tiny-optical", *parameters)
+    assert done.returncode == 0, done.stderr
+    with rasterio.open(tmp_path / "f.tif") as features, rasterio.open(tmp_path / "p.tif") as picture:
+        assert features.count == json.loads(done.stdout)["results"]["FEATURE_COUNT"]
+        assert features.shape == picture.shape == (16, 16)
+        assert picture.count == 3
+
+    done = run(environment, "segment", f"INPUT={scene}", "MODEL=damage-tiny-optical", f"CLASSES={tmp_path / 'x.tif'}")
+    assert done.returncode == 1
+    assert "does not fit" in done.stderr + done.stdout
+    assert not (tmp_path / "x.tif").exists()
+
+
+def write_crop(path: Path) -> Path:
+    """A corner of the sample scene, 128 x 128 pixels."""
+    with rasterio.open(SAMPLE / "pre.tif") as source:
+        window = rasterio.windows.Window(300, 300, 128, 128)
+        profile = source.profile | {"width": 128, "height": 128, "transform": source.window_transform(window)}
+        profile |= {"driver": "GTiff", "compress": "deflate", "photometric": "rgb", "tiled": False}
+        for key in ("blockxsize", "blockysize"):
+            profile.pop(key, None)
+        with rasterio.open(path, "w", **profile) as target:
+            target.write(source.read(window=window))
+    return path

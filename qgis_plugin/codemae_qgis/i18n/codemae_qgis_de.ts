@@ -8,6 +8,10 @@
     <translation>% der ausgewerteten Fläche</translation>
   </message>
   <message>
+    <source>% of the variance</source>
+    <translation>% der Varianz</translation>
+  </message>
+  <message>
     <source>1 if the pair can be used</source>
     <translation>1, wenn das Paar brauchbar ist</translation>
   </message>
@@ -80,6 +84,10 @@
     <translation>Vorher und Nachher überlappen sich nicht; prüfen Sie mit „Auf Layer zoomen“, ob beide denselben Ort zeigen und das richtige Koordinatenbezugssystem haben.</translation>
   </message>
   <message>
+    <source>Boxes around objects, by any detection model package</source>
+    <translation>Rahmen um Objekte, mit jedem Detektionsmodell</translation>
+  </message>
+  <message>
     <source>Building damage from a scene before and a scene after an event</source>
     <translation>Gebäudeschäden aus einer Szene vor und einer Szene nach einem Ereignis</translation>
   </message>
@@ -96,8 +104,8 @@
     <translation>Gebäude</translation>
   </message>
   <message>
-    <source>Buildings per class (the model sees {known} of {all})</source>
-    <translation>Gebäude je Klasse (das Modell sieht {known} von {all})</translation>
+    <source>Buildings per class. Looked at: {looked}; of these the model takes {missed} for background.</source>
+    <translation type="unfinished"/>
   </message>
   <message>
     <source>Buildings: not analysed</source>
@@ -220,12 +228,20 @@ Die Szenen dürfen sich in Koordinatenbezugssystem, Pixelgröße und Ausdehnung 
 Alles läuft auf diesem Rechner. Die Karte ist die Meinung eines Modells: Lesen Sie dessen Grenzen im Bericht, und lassen Sie sie prüfen, bevor Entscheidungen über die Sicherheit von Menschen davon abhängen.</translation>
   </message>
   <message>
+    <source>Component</source>
+    <translation>Komponente</translation>
+  </message>
+  <message>
     <source>Compute on</source>
     <translation>Rechnen auf</translation>
   </message>
   <message>
-    <source>Computing features</source>
-    <translation>Merkmale werden berechnet</translation>
+    <source>Computes dense features of a scene with the backbone of a model package: a raster with one band for each dimension, to cluster or to classify, and a picture in which red, green and blue are the first three principal components: places that look alike to the model have like colours.</source>
+    <translation>Berechnet mit dem Rückgrat eines Modellpakets dichte Merkmale einer Szene: ein Raster mit einem Kanal je Dimension, zum Gruppieren oder Klassifizieren, und ein Bild, in dem Rot, Grün und Blau die ersten drei Hauptkomponenten sind: Orte, die für das Modell ähnlich aussehen, haben ähnliche Farben.</translation>
+  </message>
+  <message>
+    <source>Computing the picture</source>
+    <translation>Bild wird berechnet</translation>
   </message>
   <message>
     <source>Confidence</source>
@@ -300,12 +316,16 @@ Alles läuft auf diesem Rechner. Die Karte ist die Meinung eines Modells: Lesen 
     <translation>Zerstört</translation>
   </message>
   <message>
+    <source>Detect objects</source>
+    <translation>Objekte finden</translation>
+  </message>
+  <message>
     <source>Device</source>
     <translation>Gerät</translation>
   </message>
   <message>
-    <source>Download about {download} MB, on disk about {disk} MB, in {folder} (with {tool}).</source>
-    <translation>Etwa {download} MB herunterzuladen, etwa {disk} MB auf der Platte, in {folder} (mit {tool}).</translation>
+    <source>Download about {download}, on disk about {disk}, in {folder} (with {tool}).</source>
+    <translation>Etwa {download} herunterzuladen, etwa {disk} auf der Platte, in {folder} (mit {tool}).</translation>
   </message>
   <message>
     <source>Download from the Python package index</source>
@@ -344,12 +364,24 @@ Alles läuft auf diesem Rechner. Die Karte ist die Meinung eines Modells: Lesen 
     <translation>Ausdehnung</translation>
   </message>
   <message>
+    <source>Features</source>
+    <translation>Merkmale</translation>
+  </message>
+  <message>
     <source>Files</source>
     <translation>Dateien</translation>
   </message>
   <message>
     <source>Find the sample pair</source>
     <translation>Beispielpaar suchen</translation>
+  </message>
+  <message>
+    <source>Finds objects in a scene of any size with a detection model package (.safetensors) and gives each a box, a class and a score.</source>
+    <translation>Findet mit einem Detektionsmodell (.safetensors) Objekte in einer Szene jeder Größe und gibt jedem einen Rahmen, eine Klasse und einen Wert.</translation>
+  </message>
+  <message>
+    <source>First three components</source>
+    <translation>Die ersten drei Komponenten</translation>
   </message>
   <message>
     <source>Folder for the results</source>
@@ -382,6 +414,10 @@ Das Modellpaket sagt, welchen Sensor und welche Kanäle es braucht; Szenen jeder
   <message>
     <source>Hectares</source>
     <translation>Hektar</translation>
+  </message>
+  <message>
+    <source>Image features</source>
+    <translation>Bildmerkmale</translation>
   </message>
   <message>
     <source>In use: {program}, {origin}.</source>
@@ -436,8 +472,8 @@ Das Modellpaket sagt, welchen Sensor und welche Kanäle es braucht; Szenen jeder
     <translation>Bilder werden betrachtet</translation>
   </message>
   <message>
-    <source>Looking for objects</source>
-    <translation>Objekte werden gesucht</translation>
+    <source>Looking for missing pixels</source>
+    <translation>Fehlende Pixel werden gesucht</translation>
   </message>
   <message>
     <source>Looking for the engine ...</source>
@@ -446,6 +482,10 @@ Das Modellpaket sagt, welchen Sensor und welche Kanäle es braucht; Szenen jeder
   <message>
     <source>Looks at the headers and at some patches of two scenes, in seconds, and says whether a damage map can be made of them: how much ground they share, their pixel sizes, sensors and dates, how much is nodata, and whether they are shifted against each other. No model is run and nothing but the report is written.</source>
     <translation>Betrachtet in Sekunden die Köpfe und einige Ausschnitte zweier Szenen und sagt, ob sich daraus eine Schadenskarte machen lässt: wie viel Boden sie gemeinsam haben, ihre Pixelgrößen, Sensoren und Daten, wie viel ohne Messwert ist und ob sie gegeneinander verschoben sind. Kein Modell läuft, und außer dem Bericht wird nichts geschrieben.</translation>
+  </message>
+  <message>
+    <source>Lowest score (empty: the model's)</source>
+    <translation>Kleinster Wert (leer: der des Modells)</translation>
   </message>
   <message>
     <source>Made by</source>
@@ -458,6 +498,10 @@ Das Modellpaket sagt, welchen Sensor und welche Kanäle es braucht; Szenen jeder
   <message>
     <source>Measuring the offset</source>
     <translation>Versatz wird gemessen</translation>
+  </message>
+  <message>
+    <source>Merging boxes</source>
+    <translation>Rahmen werden zusammengeführt</translation>
   </message>
   <message>
     <source>Metres that count as near</source>
@@ -512,8 +556,20 @@ Das Modellpaket sagt, welchen Sensor und welche Kanäle es braucht; Szenen jeder
     <translation>Anzahl der Gebäude</translation>
   </message>
   <message>
+    <source>Number of dimensions</source>
+    <translation>Anzahl der Dimensionen</translation>
+  </message>
+  <message>
+    <source>Number of objects</source>
+    <translation>Anzahl der Objekte</translation>
+  </message>
+  <message>
     <source>Number of polygons</source>
     <translation>Anzahl der Polygone</translation>
+  </message>
+  <message>
+    <source>Objects</source>
+    <translation>Objekte</translation>
   </message>
   <message>
     <source>Offset of the scene after, metres east</source>
@@ -542,6 +598,10 @@ Das Modellpaket sagt, welchen Sensor und welche Kanäle es braucht; Szenen jeder
   <message>
     <source>Pixel size of the map, in its units</source>
     <translation>Pixelgröße der Karte, in deren Einheit</translation>
+  </message>
+  <message>
+    <source>Pixels of a cell</source>
+    <translation>Pixel einer Zelle</translation>
   </message>
   <message>
     <source>Plan the CoDe-MAE runtime</source>
@@ -596,8 +656,8 @@ Das Modellpaket sagt, welchen Sensor und welche Kanäle es braucht; Szenen jeder
     <translation>Laufzeitumgebung von CoDe-MAE entfernen</translation>
   </message>
   <message>
-    <source>Remove the runtime in {folder} ({used} MB)?</source>
-    <translation>Die Laufzeitumgebung in {folder} ({used} MB) entfernen?</translation>
+    <source>Remove the runtime in {folder} ({used})?</source>
+    <translation>Die Laufzeitumgebung in {folder} ({used}) entfernen?</translation>
   </message>
   <message>
     <source>Removing ...</source>
@@ -772,8 +832,8 @@ Das Modellpaket sagt, welchen Sensor und welche Kanäle es braucht; Szenen jeder
     <translation>Es gibt keinen Rechenkern: Klicken Sie auf „Einrichten“.</translation>
   </message>
   <message>
-    <source>There is one already: {used} MB.</source>
-    <translation>Es gibt schon eine: {used} MB.</translation>
+    <source>There is one already: {used}.</source>
+    <translation>Es gibt schon eine: {used}.</translation>
   </message>
   <message>
     <source>To analyse only near buildings, choose the layer with their footprints.</source>
@@ -798,6 +858,10 @@ Das Modellpaket sagt, welchen Sensor und welche Kanäle es braucht; Szenen jeder
   <message>
     <source>Warning</source>
     <translation>Warnung</translation>
+  </message>
+  <message>
+    <source>What a backbone sees: a vector of features for every few pixels, and a picture of it</source>
+    <translation>Was ein Rückgrat sieht: ein Merkmalsvektor für je einige Pixel, und ein Bild davon</translation>
   </message>
   <message>
     <source>What the map shows</source>
@@ -852,8 +916,16 @@ Das Modellpaket sagt, welchen Sensor und welche Kanäle es braucht; Szenen jeder
     <translation>Schaden,Katastrophe,Änderungserkennung,Gebäude,SAR,Erdbeben,Tornado,Deep Learning</translation>
   </message>
   <message>
+    <source>detection,objects,boxes,ships,vehicles,deep learning</source>
+    <translation>Detektion,Objekte,Rahmen,Schiffe,Fahrzeuge,Deep Learning</translation>
+  </message>
+  <message>
     <source>done</source>
     <translation>fertig</translation>
+  </message>
+  <message>
+    <source>embedding,features,backbone,similarity,clustering,deep learning</source>
+    <translation>Einbettung,Merkmale,Rückgrat,Ähnlichkeit,Gruppierung,Deep Learning</translation>
   </message>
   <message>
     <source>failed</source>
