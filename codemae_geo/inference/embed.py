@@ -52,8 +52,10 @@ FeatureType = Literal["float16", "float32"]
 
 #: pixels of a cell along either axis, finest last
 STRIDES = (16, 8, 4)
-#: side of the file's tiles in cells: a tile holds every band, so it is small
-BLOCK = 64
+#: side of the file's tiles in cells: a tile holds every band, so it is as small as a COG allows
+BLOCK = 128
+#: rows of cells that are projected at once, in float64
+_ROWS = 16
 
 
 class DenseFeatures(nn.Module):
@@ -434,6 +436,8 @@ def write_components(job: Job[FeatureNetwork], covariance: RunningCovariance, so
         block=512,
         rgb=True,
     ) as writer:
-        for row, features in iter_rows(source, BLOCK):
-            writer.write_rows(row, components.picture(features, np.isfinite(features[0])))
+        for top, features in iter_rows(source, BLOCK):
+            for row in range(0, features.shape[1], _ROWS):
+                part = features[:, row : row + _ROWS]
+                writer.write_rows(top + row, components.picture(part, np.isfinite(part[0])))
     return components.explained
