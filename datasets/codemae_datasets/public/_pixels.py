@@ -40,6 +40,11 @@ def read_codes(path: Path) -> npt.NDArray[np.int64]:
     return _pixels(path, palette="index")[0].astype(np.int64)
 
 
+def reason(error: Exception, path: Path) -> str:
+    """Why a file was not read; rasterio's own message often only points to GDAL's."""
+    return "no such file" if not path.exists() else str(error.__cause__ or error) or type(error).__name__
+
+
 @contextmanager
 def quiet() -> Iterator[None]:
     """Without the warning that a patch has no georeference: many datasets publish none."""
@@ -63,7 +68,7 @@ def _pixels(path: Path, palette: Literal["rgb", "index"]) -> npt.NDArray[Any]:
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError, rasterio.errors.RasterioError) as error:
         raise InputError(
             f"The image {path} does not decode.",
-            found="no such file" if not path.exists() else str(error) or type(error).__name__,
+            found=reason(error, path),
             hint="fetch it again",
         ) from error
     return array[None] if array.ndim == 2 else np.ascontiguousarray(array.transpose(2, 0, 1))

@@ -17,7 +17,7 @@ from torch import Tensor
 from torchgeo.datasets import SSL4EOS12 as TorchGeoSSL4EOS12
 
 from codemae_datasets.public._base import Archive, Card, Item, PairedDataset
-from codemae_datasets.public._pixels import quiet
+from codemae_datasets.public._pixels import quiet, reason
 from codemae_geo.errors import InputError
 
 #: pixels per side at 10 m; bands of 20 m and 60 m are resampled to it
@@ -130,5 +130,7 @@ def read_bands(folder: Path, bands: Sequence[str]) -> Tensor:
             with quiet(), rasterio.open(path) as file:
                 layers.append(file.read(1, out_shape=(SIDE, SIDE)).astype(np.float32))
         except rasterio.errors.RasterioError as error:
-            raise InputError(f"The image {path} does not decode.", found=str(error), hint="fetch it again") from error
+            raise InputError(
+                f"The image {path} does not decode.", found=reason(error, path), hint="fetch it again"
+            ) from error
     return torch.from_numpy(np.stack(layers))
