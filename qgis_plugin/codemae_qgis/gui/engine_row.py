@@ -132,7 +132,7 @@ class EngineRow(QWidget):
 
     def _on_broken(self, error: EngineError) -> None:
         self.error = error
-        self._show("/mIconWarning.svg", str(error))
+        self._show("/mIconWarning.svg", without_way(error))
         self.line.setToolTip(error.details)
         self.changed.emit()
 
@@ -142,3 +142,8 @@ class EngineRow(QWidget):
             side = self.fontMetrics().height()
             self.icon.setPixmap(QgsApplication.getThemeIcon(icon).pixmap(side, side))
         self.line.setText(text)
+
+
+def without_way(error: EngineError) -> str:
+    """The sentences of ``error``, but not the way to set-up where its button is at hand."""
+    return str(EngineError(error.message)) if error.code == "runtime-missing" else str(error)

@@ -7,7 +7,7 @@ from typing import Any
 
 from qgis.core import QgsApplication
 from qgis.gui import QgsFileWidget
-from qgis.PyQt.QtCore import pyqtSignal
+from qgis.PyQt.QtCore import Qt, pyqtSignal
 from qgis.PyQt.QtGui import QFontDatabase, QTextOption
 from qgis.PyQt.QtWidgets import (
     QApplication,
@@ -33,6 +33,7 @@ from ..engine import setup
 from ..engine.errors import Cancelled, EngineError
 from ..translate import tr
 from .background import Call
+from .engine_row import without_way
 
 
 class SetupDialog(QDialog):
@@ -80,6 +81,9 @@ class SetupDialog(QDialog):
         copy.clicked.connect(lambda: QApplication.clipboard().setText(engine.mask_home(self.log.toPlainText())))
         self.cancel_button = self.buttons.addButton(tr("Stop"), QDialogButtonBox.ButtonRole.ActionRole)
         self.cancel_button.clicked.connect(self.stop)
+        for label in (self.status, self.plan_line, self.step_line):
+            # they may hold paths and commands to copy
+            label.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
         column = QVBoxLayout(self)
         for widget in (intro, self.status, self.tabs, self.step_line, self.bar):
             column.addWidget(widget)
@@ -151,7 +155,7 @@ class SetupDialog(QDialog):
         try:
             found = settings.runtime()
         except EngineError as error:
-            self.status.setText(str(error))
+            self.status.setText(without_way(error))
         else:
             origin = {
                 "variable": tr("named by the variable {name}").format(name=engine.VARIABLE),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from qgis.core import QgsMapLayerProxyModel
 from qgis.gui import QgsMapLayerComboBox, QgsScrollArea
 from qgis.PyQt.QtCore import QEvent, QObject, QSize, Qt
-from qgis.PyQt.QtWidgets import QComboBox, QHBoxLayout, QSizePolicy, QWidget
+from qgis.PyQt.QtWidgets import QComboBox, QHBoxLayout, QSizePolicy, QStyle, QWidget
 
 
 def layer_combo(kind: QgsMapLayerProxyModel.Filter, empty: str) -> QgsMapLayerComboBox:
@@ -49,8 +49,11 @@ class TallPage(QgsScrollArea):
 
     def minimumSizeHint(self) -> QSize:
         """As wide as the page, with its scroll bar; as low as you like."""
-        width = self.widget().minimumSizeHint().width() + self.verticalScrollBar().sizeHint().width()
-        return QSize(width, 120)
+        bar = self.verticalScrollBar()
+        # style sheets of themes let the hint be less than what the bar takes
+        extent = self.style().pixelMetric(QStyle.PixelMetric.PM_ScrollBarExtent, None, bar)
+        wide = max(bar.sizeHint().width(), extent, bar.width() if bar.isVisible() else 0)
+        return QSize(self.widget().minimumSizeHint().width() + wide + 2 * self.frameWidth(), 120)
 
     def eventFilter(self, watched: QObject, event: QEvent) -> bool:
         """The page has other contents: ask for another width."""
