@@ -29,14 +29,12 @@ def environment() -> Path:
         if (python.exists())
         else True
     ):
-        uv = [sys.executable, "-m", "uv"]
-        if _fails(*uv, "--version"):
-            uv = ["uv"]
+        uv = os.environ.get("UV") or "uv"  # `uv run` names itself
         folder = str(python.parents[1])
         subprocess.run(
-            [*uv, "venv", "-q", "--clear", "--system-site-packages", "--python", SYSTEM_PYTHON, folder], check=True
+            [uv, "venv", "-q", "--clear", "--system-site-packages", "--python", SYSTEM_PYTHON, folder], check=True
         )
-        subprocess.run([*uv, "pip", "install", "-q", "--python", str(python), *PACKAGES], check=True)
+        subprocess.run([uv, "pip", "install", "-q", "--python", str(python), *PACKAGES], check=True)
     return python
 
 

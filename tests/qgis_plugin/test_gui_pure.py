@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import sys
 from collections.abc import Iterator
 from datetime import date
@@ -167,3 +168,20 @@ def test_a_run_that_cannot_start_does_not_hold_up_the_next(gui: SimpleNamespace)
     second, third = made.queue.add("b", {}), made.queue.add("c", {})
     assert (first.state.value, first.message) == ("failed", "no such file")
     assert second.state.value == "failed" and third.state.value == "running"
+
+
+def test_the_guide_quotes_messages_that_the_plugin_gives() -> None:
+    sources = [ast.parse(p.read_text()) for p in (PLUGIN / "codemae_qgis").rglob("*.py")]
+    said = " ".join(
+        node.value
+        for source in sources
+        for node in ast.walk(source)
+        if isinstance(node, ast.Constant) and isinstance(node.value, str)
+    )
+    guide = (PLUGIN.parent / "docs" / "qgis.md").read_text().split("## Troubleshooting")[1]
+    rows = [row for row in guide.splitlines() if row.startswith("| ") and not row.startswith("| ---")]
+    quoted = [row.split("|")[1].strip() for row in rows[1:]]
+    assert len(quoted) > 10
+    for message in quoted:
+        parts = [part.strip(" .") for part in message.split("...")]
+        assert not [part for part in parts if part.lower() not in said.lower()], message

@@ -99,6 +99,42 @@ def test_no_finding_of_the_sites_scans(tmp_path: Path) -> None:
     assert all(word in found for word in ("B602", "B101", "AWS Access Key"))
 
 
+def test_qt_names_exist_in_qt_6(tmp_path: Path) -> None:
+    bad = tmp_path / "bad"
+    bad.mkdir()
+    lines = [
+        "from qgis.PyQt.QtCore import Qt, QRegExp",
+        "from qgis.PyQt.QtWidgets import QDialog, QSizePolicy",
+        "import PyQt5",
+        "Qt.AlignLeft; QSizePolicy.Expanding; QDialog().exec_()",
+        "Qt.AlignmentFlag.AlignLeft; QSizePolicy.Policy.Expanding; QDialog().exec()",
+        "try:",
+        "    from qgis.PyQt.QtGui import QAction",
+        "except ImportError:",
+        "    from qgis.PyQt.QtWidgets import QAction",
+    ]
+    (bad / "a.py").write_text("\n".join(lines))
+    uv = os.environ.get("UV") or shutil.which("uv")  # `uv run` names itself
+    if uv is None:
+        pytest.skip("uv is not installed")
+    script = ROOT / "qgis_plugin" / "check_qt6.py"
+    command = [uv, "run", "-q", "--no-project", "--isolated", "--with", "PyQt6", "python", str(script)]
+    good = subprocess.run(command, capture_output=True, text=True)
+    if good.returncode == 2 and not good.stdout:
+        pytest.skip(f"PyQt6 cannot be had: {good.stderr}")
+    assert good.returncode == 0, good.stdout + good.stderr
+    found = subprocess.run([*command, str(bad)], capture_output=True, text=True)
+    assert found.returncode == 1
+    assert found.stdout.splitlines() == [
+        "a.py:1: qgis.PyQt.QtCore.QRegExp",
+        "a.py:3: PyQt5: import through qgis.PyQt",
+        "a.py:4: Qt.AlignLeft",
+        "a.py:4: QSizePolicy.Expanding",
+        "a.py:4: .exec_ is gone",
+        "bad: 5 names that Qt 6 does not have",
+    ]
+
+
 def test_only_qgis_and_the_standard_library_are_imported() -> None:
     allowed = {*sys.stdlib_module_names, "qgis", "processing"}  # processing comes with QGIS
     for path in SOURCES:

@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 import tempfile
+from collections import deque
 from typing import Any, ClassVar
 
 from qgis.core import (
@@ -65,6 +66,8 @@ SPANS = {
     "polygons": (96, 98),
 }
 _DELIVER = 98
+#: QGIS does not own these Python objects and loads layers when the algorithm may be gone, as at the end of a model
+_processors: deque[StyledLayer] = deque(maxlen=1000)
 
 
 class Narrator:
@@ -129,7 +132,6 @@ class EngineAlgorithm(QgsProcessingAlgorithm):
         super().__init__()
         self._arguments: dict[str, Any] = {}
         self._destinations: dict[str, Any] = {}
-        self._loaded: list[StyledLayer] = []
 
     # what it is
 
@@ -465,8 +467,7 @@ class EngineAlgorithm(QgsProcessingAlgorithm):
 
     def _style(self, name: str, path: str, outcome: runner.Outcome, context: QgsProcessingContext) -> None:
         processor = StyledLayer(self.parameterDefinition(name).description(), outcome)
-        # QGIS does not own the Python object: without this reference it is collected before the layer is loaded
-        self._loaded.append(processor)
+        _processors.append(processor)
         context.layerToLoadOnCompletionDetails(path).setPostProcessor(processor)
 
 

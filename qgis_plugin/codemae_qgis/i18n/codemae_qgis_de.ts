@@ -105,7 +105,7 @@
   </message>
   <message>
     <source>Buildings per class. Looked at: {looked}; of these the model takes {missed} for background.</source>
-    <translation type="unfinished"/>
+    <translation>Gebäude je Klasse. Betrachtet: {looked}; davon hält das Modell {missed} für Hintergrund.</translation>
   </message>
   <message>
     <source>Buildings: not analysed</source>
