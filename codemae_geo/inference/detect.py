@@ -12,6 +12,7 @@ import geopandas as gpd
 import numpy as np
 import shapely
 from numpy.typing import NDArray
+from odc.geo.geobox import GeoBox
 from torch import Tensor
 
 from codemae_geo.errors import InputError, ModelError
@@ -23,7 +24,6 @@ from codemae_geo.inference.job import (
     SceneLike,
     as_request,
     combine_regions,
-    crop_to_aoi,
     describe_run,
     estimate_run,
     finish,
@@ -38,10 +38,13 @@ from codemae_geo.inference.predictor import WindowNetwork
 from codemae_geo.models.detector import STRIDE
 from codemae_geo.outputs import FolderStaging
 from codemae_geo.progress import Reporter
-from codemae_geo.raster.align import target_grid
+from codemae_geo.raster.align import crop, target_grid
 from codemae_geo.raster.env import gdal_env
+from codemae_geo.raster.geo import lattice_offset, shifted
+from codemae_geo.raster.mask import GeometryMask
 from codemae_geo.styles import box_qml
 from codemae_geo.tiling import TilePlan
+from codemae_geo.vector.footprints import read_aoi
 from codemae_geo.vector.geopackage import GeoPackageWriter
 from codemae_geo.weights import ModelContract
 
@@ -120,10 +123,14 @@ def prepare_detect(
         check_classes(contract)
         opened = request.open(contract.inputs[0])
         target = target_grid(opened, dst_crs=dst_crs, res=res, bounds=bounds)
-        regions = []
+        areas = [] if bounds is None else [shapely.box(*bounds)]
         if aoi is not None:
-            target, inside = crop_to_aoi(target, aoi)
-            regions.append(inside)
+            areas.append(read_aoi(aoi, to_crs=target.crs))
+            target = crop(target, areas[-1], target.crs, "--aoi")
+        if areas:  # what lies at the border of the area is seen whole, and counts if its middle is inside
+            overlap = contract.overlap if options.overlap is None else options.overlap
+            margin = round((options.window or contract.window) * overlap)
+            target = widen(target, target_grid(opened, dst_crs=dst_crs, res=res), margin)
 
         def network(runtime: Any) -> DetectionNetwork:
             return DetectionNetwork(package.module, contract, runtime, batch_size=options.batch_size)
@@ -139,7 +146,7 @@ def prepare_detect(
             network,
             multiple=STRIDE,
         )
-        job.region = combine_regions(regions)
+        job.region = combine_regions([GeometryMask([area], target) for area in areas])
     job.parameters = {
         "score_threshold": contract.score_threshold if score_threshold is None else score_threshold,
         "nms_iou": NMS_IOU,
@@ -244,6 +251,22 @@ def estimate_detect(*args: Any, **kwargs: Any) -> dict[str, Any]:
     """What :func:`detect` would do, without writing. Arguments as there, less ``out``."""
     with gdal_env():
         return estimate_run(prepare_detect(*args, **kwargs), 0, 0, 0)
+
+
+def widen(part: GeoBox, whole: GeoBox, margin: int) -> GeoBox:
+    """``part`` of ``whole`` with ``margin`` more pixels on every side, as far as there are any."""
+    offset = lattice_offset(whole, part)
+    assert offset is not None, "both are of one lattice"
+    col, row = offset
+    rows, columns = whole.shape.yx
+    height, width = part.shape.yx
+    return shifted(
+        whole,
+        max(row - margin, 0),
+        min(row + height + margin, rows),
+        max(col - margin, 0),
+        min(col + width + margin, columns),
+    )
 
 
 def check_classes(contract: ModelContract) -> None:
