@@ -188,6 +188,8 @@ class Jobs(QObject):
             self.queue.finish(run, State.FAILED, job.error or _last_line(log) or tr("The run failed without a word."))
         else:
             loaded = result_layers.load(job.context, self._group_name(run), job.feedback, self._project)
+            for expanded in (False, True):  # the tree has shown the group while it was empty: closed
+                loaded.group.setExpanded(expanded)
             self.outcomes[run.number] = Outcome(log, list(loaded.layers.values()))
             self.queue.finish(run, State.DONE, results=found)
 
