@@ -101,4 +101,4 @@ class CheckPair(EngineAlgorithm):
         }
         verdict = words.get(summary["verdict"], summary["verdict"])
         reasons = (reason["message"] for reason in summary["reasons"])
-        return paragraphs(verdict, *reasons) + table(["", tr("Before"), tr("After")], rows)
+        return paragraphs(verdict, *reasons) + table(["", tr("Before"), tr("After")], rows, numbers=False)

@@ -19,11 +19,13 @@ def page(title: str, body: str) -> str:
     )
 
 
-def table(header: list[str], rows: list[list[str]]) -> str:
-    """Rows as an HTML table; all columns but the first are numbers."""
+def table(header: list[str], rows: list[list[str]], *, numbers: bool = True) -> str:
+    """Rows as an HTML table; all columns but the first are numbers, unless said otherwise."""
 
     def line(cells: list[str], tag: str) -> str:
-        inner = "".join(f"<{tag}{' class=n' if i else ''}>{html.escape(cell)}</{tag}>" for i, cell in enumerate(cells))
+        inner = "".join(
+            f"<{tag}{' class=n' if i and numbers else ''}>{html.escape(cell)}</{tag}>" for i, cell in enumerate(cells)
+        )
         return f"<tr>{inner}</tr>"
 
     return f"<table>{line(header, 'th')}{''.join(line(row, 'td') for row in rows)}</table>"
