@@ -145,7 +145,8 @@ def prepare_embed(
         package = load_model(model)
         backbone = find_backbone(package, stride)
         names = [request.paths] if isinstance(request.paths, str | Path) else request.paths
-        spec = choose_input(package.contract, backbone, sensor, inspect(expand_paths(names, "image")[0]))
+        info = inspect(expand_paths(names, "image")[0])
+        spec = choose_input(package.contract, backbone, sensor, info, bands_asked=request.bands is not None)
         reporter.log(f"sensor: {spec.family}")
         module = DenseFeatures(backbone, TOKENIZER[spec.family], stride)
         contract = package.contract.model_copy(update={"inputs": [spec]})
@@ -325,7 +326,12 @@ def find_backbone(package: ModelPackage, stride: int) -> HiViT:
 
 
 def choose_input(
-    contract: ModelContract, backbone: HiViT, sensor: SensorFamily | None, info: dict[str, Any]
+    contract: ModelContract,
+    backbone: HiViT,
+    sensor: SensorFamily | None,
+    info: dict[str, Any],
+    *,
+    bands_asked: bool = False,
 ) -> InputSpec:
     """The input of a model that a scene goes to, named ``image``.
 
@@ -334,6 +340,7 @@ def choose_input(
         backbone: its backbone, which must have the sensor's tokenizer.
         sensor: as asked; None takes what the scene looks like.
         info: of the scene's first file, see :func:`codemae_geo.raster.inspect.inspect`.
+        bands_asked: the user chose the bands, and then knows what they are.
 
     Raises:
         ModelError: the model does not take this sensor.
@@ -352,12 +359,14 @@ def choose_input(
             expected=" or ".join(sorted(specs)) or "an input that its backbone has a tokenizer for",
             hint="name another model, or say --sensor if the scene was not recognised",
         )
-    if sensor is not None and guess not in (None, sensor) and (seen := _evidence(info, guess)):
+    doubtful = sensor is not None and guess not in (None, sensor) and not bands_asked
+    if doubtful and (seen := _evidence(info, str(guess))):
         raise InputError(
             f"the scene looks like {guess}, and {sensor} was asked for",
             found=seen,
             expected="three bands" if sensor == "optical" else "a radar band",
-            hint=f"say --sensor {guess} or leave it out",
+            hint=f"say --sensor {guess} or leave it out"
+            + ("; radar stored in three equal bands: --bands 1" if guess == "optical" else ""),
         )
     return specs[wanted].model_copy(update={"name": "image"})
 

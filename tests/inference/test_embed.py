@@ -21,7 +21,7 @@ from codemae_geo.errors import InputError, ModelError, OutputError
 from codemae_geo.inference import embed as embed_module
 from codemae_geo.inference.components import RunningCovariance
 from codemae_geo.inference.embed import DenseFeatures, FeatureSink, embed
-from codemae_geo.inference.job import MapOptions
+from codemae_geo.inference.job import MapOptions, SceneRequest
 from codemae_geo.weights import load_model
 
 PLAIN = {"precision": "float32", "device": "cpu"}
@@ -207,6 +207,8 @@ def test_what_does_not_fit_is_refused(encoder: Path, tmp_path: Path) -> None:
         embed(encoder, write_raster(tmp_path / "sar.tif", count=1), tmp_path / "out", sensor="optical")
     with pytest.raises(InputError, match="looks like optical, and sar was asked for"):
         embed(encoder, colour(scene), tmp_path / "out", sensor="sar")
+    grey = embed(encoder, SceneRequest(scene, bands=[1]), tmp_path / "grey", sensor="sar")  # radar saved as a picture
+    assert grey.summary["inputs"]["image"]["family"] == "sar"
     with pytest.raises(InputError, match="no features of this stride"):
         embed(encoder, scene, tmp_path / "out", stride=32)
     void = write(tmp_path / "void.tif", np.zeros((3, 64, 64), np.uint8), nodata=0)
