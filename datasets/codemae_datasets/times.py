@@ -25,17 +25,21 @@ def name_span(name: str) -> Span:
     Timestamp('2020-11-04 18:35:41')
     >>> name_span("S1A_20201107_034.tif")
     (Timestamp('2020-11-07 00:00:00'), Timestamp('2020-11-07 23:59:59.999999'))
+    >>> name_span("tile_20200631.tif") is None
+    True
     """
     found = _DATE.search(name.rsplit(".", 1)[0])
     if not found:
         return None
-    day = f"{found['y']}-{found['m']}-{found['d']}"
-    if found["t"]:
-        moment = pd.to_datetime(day + found["t"], format="%Y-%m-%d%H%M%S", errors="coerce")
-        if moment is not pd.NaT:
-            return moment, moment
-    moment = pd.to_datetime(day, format="%Y-%m-%d", errors="coerce")
-    return None if moment is pd.NaT else (moment, end_of_day(moment))
+    year, month, day = (int(found[part]) for part in "ymd")
+    try:
+        date = pd.Timestamp(year, month, day)
+    except ValueError:  # 31 June
+        return None
+    if (t := found["t"]) and t <= "235959" and t[2:4] < "60" and t[4:] < "60":
+        moment = date.replace(hour=int(t[:2]), minute=int(t[2:4]), second=int(t[4:]))
+        return moment, moment
+    return date, end_of_day(date)
 
 
 def tag_span(tags: Mapping[str, str]) -> Span:

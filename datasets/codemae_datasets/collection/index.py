@@ -20,6 +20,7 @@ import geopandas
 import numpy as np
 import pandas as pd
 import rasterio
+import shapely
 from pyproj import CRS
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
 
@@ -39,6 +40,7 @@ from codemae_geo.sensors import SENSORS, Family
 #: words in band descriptions that only radar has
 _RADAR = re.compile(r"(?<![a-z])(vv|vh|hh|hv|amplitude|backscatter|sigma0|gamma0)(?![a-z])")
 _WGS84 = "EPSG:4326"
+_METRES_PER_DEGREE = 111_320.0
 
 
 @dataclass(frozen=True)
@@ -226,7 +228,9 @@ def describe(path: str, sensor: str | None = None, family: Family | None = None)
                 tags = ds.tags()
     except RasterioError as error:
         raise unreadable(name, error) from error
-    shape = footprint(file.geobox, _WGS84)
+    gsd = ground_sample_distance(file.geobox)
+    # the vertices that a straight edge does not need go: a tenth of a pixel is the footprint's accuracy
+    shape = shapely.simplify(footprint(file.geobox, _WGS84), np.nan_to_num(0.1 * gsd / _METRES_PER_DEGREE))
     if shape.is_empty:
         raise InputError(f"{name} lies nowhere on the earth.", found=str(file.crs), expected="a place on the globe")
     span: Span = item_span(path) if is_stac_item(path) else name_span(Path(path).name) or tag_span(tags)
@@ -243,7 +247,7 @@ def describe(path: str, sensor: str | None = None, family: Family | None = None)
         "datetime": start if start == stop else pd.NaT,
         "start_datetime": start,
         "end_datetime": stop,
-        "gsd": ground_sample_distance(file.geobox),
+        "gsd": gsd,
         "family": family or ("sar" if radar else "optical"),
         "sensor": sensor,
         "bands": bands,
