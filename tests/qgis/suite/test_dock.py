@@ -19,7 +19,7 @@ from conftest import SAMPLE, alive, wait_for
 from qgis.core import QgsProject, QgsRasterLayer, QgsRectangle, QgsSettings, QgsVectorLayer
 from qgis.PyQt.QtCore import Qt
 from qgis.PyQt.QtTest import QTest
-from qgis.PyQt.QtWidgets import QApplication
+from qgis.PyQt.QtWidgets import QApplication, QFileDialog
 
 MODELS = [
     {"name": "damage-tiny-optical", "task": "damage", "inputs": ["optical", "optical"], "description": "small"},
@@ -170,6 +170,24 @@ def test_runtime_that_does_not_answer(dock: DamageDock, monkeypatch: pytest.Monk
 def test_only_models_of_damage_and_only_devices_that_exist(dock: DamageDock) -> None:
     assert [dock.model.itemData(i) for i in range(dock.model.count())] == ["damage-tiny-optical", "damage-sar", ""]
     assert [dock.device.itemData(i) for i in range(dock.device.count())] == ["auto", "cuda", "cpu"]
+
+
+def test_model_from_a_file(ready: DamageDock, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[object] = []
+
+    def choose(*_args: object) -> tuple[str, str]:
+        asked.append(_args)
+        return answer, ""
+
+    monkeypatch.setattr(QFileDialog, "getOpenFileName", choose)
+    answer = ""
+    ready.model.setCurrentIndex(2)
+    ready.model.activated.emit(2)
+    assert asked and ready.model.currentData() == "damage-tiny-optical"  # nothing chosen: as it was
+    answer = "/models/town.safetensors"
+    ready.model.activated.emit(2)
+    assert ready.model.currentText() == "town.safetensors" and ready.parameters()["MODEL"] == answer
+    assert ready.problem() == ""
 
 
 def test_choices_reach_the_engine(ready: DamageDock, replay: SimpleNamespace) -> None:
