@@ -7,6 +7,7 @@ import multiprocessing
 import shutil
 import time
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -175,6 +176,17 @@ def test_killed_and_resumed_gives_the_same_bytes(
     assert (output / "ospretrain.json").stat().st_mtime_ns == before
     with pytest.raises(OutputError, match="other sources or settings"):
         build([str(sources)], output, patch=4)
+
+
+def test_a_full_disk_is_said_and_the_build_goes_on_elsewhere(
+    sources: Path, built: Path, tiny_disk: Callable[[str], Path], tmp_path: Path
+) -> None:
+    disk = tiny_disk("700k")
+    with pytest.raises(OutputError, match="disk full"):
+        build([str(sources)], disk / "os", patch=8)
+    shutil.copytree(disk / "os", tmp_path / "os")  # to a larger disk
+    build([str(sources)], tmp_path / "os", patch=8)
+    assert tree(tmp_path / "os") == tree(built)
 
 
 def test_missing_sources_say_what_where_and_how(sources: Path, tmp_path: Path) -> None:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import shutil
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pystac
 import pytest
 import rasterio
 from codemae_datasets.collection import index as indexing
@@ -115,6 +117,28 @@ def test_date_line_and_pole(tmp_path: Path) -> None:
     assert table.loc["pole"].geometry.bounds[::2] == (-180, 180)
     pairs = find_pairs(table.reset_index())
     assert list(pairs["optical"].map(lambda p: Path(p).name)) == ["line.tif"]
+
+
+def test_stac_items(tmp_path: Path) -> None:
+    scene(tmp_path / "data/scene.tif")
+    moment = datetime(2021, 5, 6, 7, 8, 9, tzinfo=UTC)
+    item = pystac.Item("S2_item", geometry=None, bbox=None, datetime=moment, properties={})
+    item.add_asset("visual", pystac.Asset("./data/scene.tif", media_type=pystac.MediaType.COG, roles=["data"]))
+    item.set_self_href(str(tmp_path / "item.json"))
+    item.save_object(include_self_link=False)
+    build_index([tmp_path / "item.json"], tmp_path / "index.parquet")
+    table = read_index(tmp_path / "index.parquet")
+    assert table["href"][0] == str(tmp_path / "item.json") and table["datetime"][0] == pd.Timestamp(moment)
+    assert len(OpticalScenes.from_index(table, bands=[1, 2, 3])) == 1
+    scene(tmp_path / "data/vv.tif", bands=1)
+    item.assets = {"vv": pystac.Asset(str(tmp_path / "data/vv.tif"))}
+    item.set_self_href(str(tmp_path / "radar.json"))
+    item.save_object(include_self_link=False)
+    build_index([tmp_path / "radar.json"], tmp_path / "index.parquet")
+    assert list(read_index(tmp_path / "index.parquet")["family"]) == ["optical", "sar"]
+    (tmp_path / "other.json").write_text('{"type": "FeatureCollection"}')
+    with pytest.raises(InputError, match="is not a STAC item"):
+        build_index([tmp_path / "other.json"], tmp_path / "other.parquet")
 
 
 def test_pairs_by_area_and_date(folder: Path) -> None:

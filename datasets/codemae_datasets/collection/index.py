@@ -34,7 +34,7 @@ from codemae_geo.raster.env import gdal_env, is_remote
 from codemae_geo.raster.geo import ground_sample_distance
 from codemae_geo.raster.scene import RASTER_SUFFIXES
 from codemae_geo.raster.source import read_header, unreadable
-from codemae_geo.raster.stac import is_stac_item, open_item
+from codemae_geo.raster.stac import Asset, is_stac_item, open_item
 from codemae_geo.sensors import SENSORS, Family
 
 #: words in band descriptions that only radar has
@@ -216,7 +216,7 @@ def describe(path: str, sensor: str | None = None, family: Family | None = None)
     size, changed = _stamp(path)
     what, name = path, path
     if is_stac_item(path):
-        asset = open_item(path, family or "optical")
+        asset = _asset(path, family)
         what, name = asset.path, asset.name
     file = read_header(what, name=name, family="sar", bands=(1,))
     try:
@@ -261,6 +261,19 @@ def describe(path: str, sensor: str | None = None, family: Family | None = None)
         "file:size": size,
         "file:mtime_ns": changed,
     }
+
+
+def _asset(path: str, family: Family | None) -> Asset:
+    """The raster behind a STAC item: its optical assets, or else its SAR ones, unless the family is known."""
+    if family is not None:
+        return open_item(path, family)
+    try:
+        return open_item(path, "optical")
+    except InputError as error:
+        try:
+            return open_item(path, "sar")
+        except InputError:
+            raise error from None
 
 
 def _bbox(shape: Any) -> dict[str, float]:
