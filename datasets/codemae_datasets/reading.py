@@ -7,6 +7,7 @@ on the far side of a fork.
 
 from __future__ import annotations
 
+import atexit
 import os
 import threading
 from collections import OrderedDict
@@ -77,10 +78,15 @@ def open_source(file: SourceFile) -> OpenSource:
 
 def close_all() -> None:
     """Close what this thread has open, as before a file is replaced by another of the same name."""
-    while _OPEN.files:
-        _OPEN.files.popitem()[1].close()
+    _close()
     header.cache_clear()
     coarse_mask.cache_clear()
+
+
+@atexit.register  # later there is no GDAL to close them with
+def _close() -> None:
+    while _OPEN.files and _OPEN.pid == os.getpid():
+        _OPEN.files.popitem()[1].close()
 
 
 @lru_cache(maxsize=65536)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -67,6 +68,21 @@ class _Algebra(GeoDataset):
 
     #: whether every window inside a footprint is known to be valid
     solid = False
+    _lookup: _Lookup | None = None
+
+    @property
+    def bounds(self) -> Query:
+        """Extent in space and time: slices of x, y and t, with the resolution as their steps."""
+        return self._look().bounds(self.res)
+
+    def _look(self) -> _Lookup:
+        """Arrays of the index, made again when ``index`` was replaced."""
+        if self._lookup is None or self._lookup.source is not self.index:
+            self._lookup = _Lookup(self.index)
+        return self._lookup
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_lookup": None}
 
     def valid_at(self, x: np.ndarray, y: np.ndarray, time: slice | None = None) -> Mask:
         """Whether there is a measurement near each point, from coarse masks: False for up to a cell around holes.
@@ -83,7 +99,7 @@ class _Algebra(GeoDataset):
         raise NotImplementedError
 
 
-class Scenes(RasterDataset, _Algebra):
+class Scenes(_Algebra, RasterDataset):
     """Rasters of one kind, in any mixture of coordinate reference systems.
 
     The sample: ``image`` float32 ``[C, H, W]``, ``valid`` bool ``[H, W]``, ``bounds`` and ``transform`` float64 ``[9]``
@@ -218,7 +234,6 @@ class Scenes(RasterDataset, _Algebra):
         self.sensor: Sensor | None = SENSORS[sensor] if sensor else None
         self._nodata, self._src_crs = nodata, src_crs
         self._how = how or ("auto" if self.is_image else "nearest")
-        self._lookup: _Lookup | None = None
         self._listed = False  # known from a table, so the files' headers have not been seen
 
     @property
@@ -393,11 +408,6 @@ class Scenes(RasterDataset, _Algebra):
         return self._how
 
     @property
-    def bounds(self) -> Query:
-        """Extent in space and time: slices of x, y and t, with the resolution as their steps."""
-        return self._look().bounds(self.res)
-
-    @property
     def crs(self) -> Any:
         """CRS of the samples; setting it also converts the resolution."""
         return self.index.crs
@@ -433,28 +443,35 @@ class Scenes(RasterDataset, _Algebra):
             IndexError: no file there.
             InputError: a file breaks off or is damaged.
         """
-        x, y, t = place = resolve(query, self.bounds)
+        place = resolve(query, self.bounds)
+        data, valid, files = self._read(place)
+        sample = query_tensors(place) | self._tensors(data, valid, files)
+        return self.transforms(sample) if self.transforms is not None else sample
+
+    def _read(self, place: Query) -> tuple[np.ndarray, Mask, list[SourceFile]]:
+        """Values of a window as stored, the valid mask, and the files."""
+        x, y, t = place
         names = self._look().hits(x.start, y.start, x.stop, y.stop, t.start, t.stop, self._res)[:: int(t.step or 1)]
         if not names:
-            raise IndexError(f"query: {query} not found in index with bounds: {self.bounds}")
+            raise IndexError(f"query: {place} not found in index with bounds: {self.bounds}")
         shape = (max(round((y.stop - y.start) / y.step), 1), max(round((x.stop - x.start) / x.step), 1))
         grid = GeoBox(shape, Affine(x.step, 0.0, x.start, 0.0, -y.step, y.stop), self._crs)
         files = [self._header(name) for name in names]
         data, valid = read_files(files, grid, self.family, self._unit_of(files[0]), self._how)
-        sample = query_tensors(place) | self._tensors(data, valid, files)
-        return self.transforms(sample) if self.transforms is not None else sample
+        return data, valid, files
 
     def _tensors(self, data: np.ndarray, valid: Mask, files: Sequence[SourceFile]) -> Sample:
-        if self._conversion is not None:
-            data = self._conversion(data, valid)
-        image = torch.from_numpy(np.ascontiguousarray(data, dtype=np.float32))
+        image = torch.empty(data.shape)
+        self._fill(image.numpy(), data, valid)
+        return {"image": image, "valid": torch.from_numpy(valid)}
+
+    def _fill(self, out: np.ndarray, data: np.ndarray, valid: Mask) -> None:
+        """Convert stored values into ``out``, float32 of the same shape."""
+        out[...] = data if self._conversion is None else self._conversion(data, valid)
         if self.stretch is not None:
             low, high = self.stretch
-            image = ((image - low) * (255 / (high - low))).clamp_(0, 255)
-        mask = torch.from_numpy(valid)
-        if self.stretch is not None and not valid.all():
-            image = image * mask
-        return {"image": image, "valid": mask}
+            np.clip((out - low) * (255 / (high - low)), 0, 255, out=out)
+            out *= valid
 
     # --- for samplers
 
@@ -488,17 +505,6 @@ class Scenes(RasterDataset, _Algebra):
         if not np.allclose((a.a, -a.e), self._res, rtol=1e-4):
             return left, top
         return a.c + math.ceil((left - a.c) / a.a - 1e-3) * a.a, a.f + math.ceil((top - a.f) / a.e - 1e-3) * a.e
-
-    # --- workers
-
-    def _look(self) -> _Lookup:
-        """Arrays of the index, made again when ``index`` was replaced."""
-        if self._lookup is None or self._lookup.source is not self.index:
-            self._lookup = _Lookup(self.index)
-        return self._lookup
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_lookup": None}
 
 
 class OpticalScenes(Scenes):
@@ -567,7 +573,7 @@ class LabelScenes(Scenes):
 # ---------------------------------------------------------------------------------------------------- & and |
 
 
-class ScenePairs(IntersectionDataset, _Algebra):
+class ScenePairs(_Algebra, IntersectionDataset):
     """Samples of two datasets of the same place: what ``a & b`` gives.
 
     As in torchgeo the images are joined along the channels, first dataset first, in the first one's CRS and resolution.
@@ -615,8 +621,21 @@ class ScenePairs(IntersectionDataset, _Algebra):
     def __getitem__(self, query: Any) -> Sample:
         """See :class:`Scenes`; an open end of the query is the end of the overlap."""
         place = resolve(query, self.bounds)
-        sample = self.collate_fn([dataset[place] for dataset in self.datasets])
+        one, two = self.datasets
+        if self.collate_fn is pair_samples and _plain(one) and _plain(two):
+            sample = self._read_both(one, two, place)
+        else:
+            sample = self.collate_fn([dataset[place] for dataset in self.datasets])
         return self.transforms(sample) if self.transforms is not None else sample
+
+    @staticmethod
+    def _read_both(one: Any, two: Any, place: Query) -> Sample:
+        """What :func:`pair_samples` makes of both samples, converted straight into one image."""
+        (a, valid, _), (b, other, _) = one._read(place), two._read(place)
+        image = torch.empty(len(a) + len(b), *valid.shape)
+        one._fill(image[: len(a)].numpy(), a, valid)
+        two._fill(image[len(a) :].numpy(), b, other)
+        return query_tensors(place) | {"image": image, "valid": torch.from_numpy(valid & other)}
 
     @property
     def solid(self) -> bool:  # type: ignore[override]
@@ -637,7 +656,7 @@ class ScenePairs(IntersectionDataset, _Algebra):
         return first.snap(left, top, name) if isinstance(first, _Algebra) else (left, top)
 
 
-class SceneUnion(UnionDataset, _Algebra):
+class SceneUnion(_Algebra, UnionDataset):
     """Samples of either of two datasets, a mosaic where they overlap: what ``a | b`` gives.
 
     The first valid pixel wins, where torchgeo takes the larger number, which nodata may be.
@@ -682,6 +701,10 @@ class SceneUnion(UnionDataset, _Algebra):
             if isinstance(dataset, _Algebra) and name in set(dataset.index.get("filepath", ())):
                 return dataset.snap(left, top, name)
         return left, top
+
+
+def _plain(dataset: GeoDataset) -> bool:
+    return isinstance(dataset, Scenes) and dataset.is_image and dataset.transforms is None
 
 
 def pair_samples(samples: Sequence[Mapping[str, Any]]) -> Sample:
@@ -799,12 +822,14 @@ class _Lookup:
         hit = (box[:, 0] < x1 - ex) & (box[:, 2] > x0 + ex) & (box[:, 1] < y1 - ey) & (box[:, 3] > y0 + ey)
         where = np.flatnonzero(hit)
         if start is not None and len(where):
-            first, last = (_microseconds(min(max(pd.Timestamp(t), ALWAYS[0]), ALWAYS[1])) for t in (start, stop))
+            first, last = _microseconds(start), _microseconds(stop)
             where = where[(self.start[where] <= last) & (self.stop[where] >= first)]
         return list(dict.fromkeys(self.paths[self.row[where]]))
 
 
-def _microseconds(moment: pd.Timestamp) -> np.int64:
+@lru_cache(maxsize=4096)
+def _microseconds(time: Any) -> np.int64:
+    moment = min(max(pd.Timestamp(time), ALWAYS[0]), ALWAYS[1])
     return moment.to_datetime64().astype("M8[us]").astype(np.int64)
 
 
