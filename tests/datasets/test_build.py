@@ -174,7 +174,7 @@ def test_killed_and_resumed_gives_the_same_bytes(
     before = (output / "ospretrain.json").stat().st_mtime_ns
     build([str(sources)], output, patch=8)
     assert (output / "ospretrain.json").stat().st_mtime_ns == before
-    with pytest.raises(OutputError, match="other sources or settings"):
+    with pytest.raises(OutputError, match="other images or settings"):
         build([str(sources)], output, patch=4)
 
 

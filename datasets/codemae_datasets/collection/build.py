@@ -24,19 +24,20 @@ from typing import Any, Literal
 import numpy as np
 from PIL import Image
 
+from codemae_datasets.collection._resume import begin, write_whole
 from codemae_datasets.collection.stats import dtype_of, measure_rasters
 from codemae_datasets.ospretrain import UNPAIRED
 from codemae_datasets.public import dataset_class
 from codemae_datasets.public._base import Item, NotFoundError, PublicDataset, read_image
 from codemae_datasets.public.ospretrain1m import SUMS
-from codemae_geo.errors import InputError, OutputError
+from codemae_geo.errors import InputError
 from codemae_geo.outputs import write_failure
 from codemae_geo.progress import Reporter
 from codemae_geo.sensors import Array, Mask
 from codemae_geo.tiling.plan import axis_starts
 
 KEYS = {"image": "RGB", "image_sar": "SAR"}
-_JOURNAL = ".build"
+_JOURNAL, _RESULT = ".build", "ospretrain.json"
 _QUANTILES = (0.02, 0.98)
 
 
@@ -168,9 +169,18 @@ def build(
     with reporter.stage("looking for sources"):
         work = _listing(parts, _places(roots), held_out)
         settings = _settings(parts, work, held_out, patch, output)
-    if _prepare(output, settings["plan"], overwrite):
+    if begin(
+        output,
+        settings["plan"],
+        journal=output / _JOURNAL / "plan.json",
+        final=output / _RESULT,
+        what="a build",
+        overwrite=overwrite,
+        clear=lambda: _clear(output),
+    ):
         reporter.log("everything is there already")
-        return json.loads((output / "ospretrain.json").read_text(encoding="utf-8"))
+        shutil.rmtree(output / _JOURNAL, ignore_errors=True)
+        return json.loads((output / _RESULT).read_text(encoding="utf-8"))
     with reporter.stage("measuring values"):
         limits = _limits(work, dict(stretch or {}), output / _JOURNAL / "stretch.json", workers)
         for name, values in limits.items():
@@ -266,39 +276,11 @@ def _settings(
     return {"format": 1, "plan": digest.hexdigest(), "held_out": held_out, "patch": patch}
 
 
-def _prepare(output: Path, plan: str, overwrite: bool) -> bool:
-    """Make the folder ready; whether all is done already."""
-    final, journal = output / "ospretrain.json", output / _JOURNAL / "plan.json"
-    if output.exists() and not output.is_dir():
-        raise OutputError(f"{output} is a file", expected="the name of a folder to create")
-    held = final if final.is_file() else journal if journal.is_file() else None
-    if held is None and output.is_dir() and any(p.name != _JOURNAL for p in output.iterdir()):
-        raise OutputError(
-            f"the output folder {output} exists and holds something else", hint="choose another, or empty it"
-        )
-    if held is not None:
-        try:
-            same = json.loads(held.read_text(encoding="utf-8"))["plan"] == plan
-        except (ValueError, KeyError):
-            same = False
-        if same:
-            if held == final:
-                shutil.rmtree(output / _JOURNAL, ignore_errors=True)
-            return held == final
-        if not overwrite:
-            raise OutputError(
-                f"{output} holds a build of other sources or settings",
-                hint="choose another folder, the settings of that build, or add --overwrite",
-            )
-        for folder in {*(output / p.folder for p in PARTS), output / _JOURNAL}:
-            shutil.rmtree(folder, ignore_errors=True)
-        final.unlink(missing_ok=True)
-    try:
-        journal.parent.mkdir(parents=True, exist_ok=True)
-        _write_whole(journal, json.dumps({"plan": plan}) + "\n")
-    except OSError as error:
-        raise write_failure(error, output) from error
-    return False
+def _clear(output: Path) -> None:
+    """Remove a build."""
+    for folder in {*(output / p.folder for p in PARTS), output / _JOURNAL}:
+        shutil.rmtree(folder, ignore_errors=True)
+    (output / _RESULT).unlink(missing_ok=True)
 
 
 # ---------------------------------------------------------------------------------------------------- values
@@ -331,7 +313,7 @@ def _limits(work: Sequence[_Work], asked: dict[str, tuple[float, float]], journa
                 low = min(band.quantiles[_QUANTILES[0]] for band in used)
                 high = max(band.quantiles[_QUANTILES[1]] for band in used)
                 known[name] = [low, high]
-    _write_whole(journal, json.dumps(known) + "\n")
+    write_whole(journal, json.dumps(known) + "\n")
     return {name: None if values is None else (values[0], values[1]) for name, values in known.items()}
 
 
@@ -440,7 +422,7 @@ def _read_journal(path: Path, output: Path) -> dict[tuple[str, str], dict[str, A
         if all(_size(output / file) == size for file, size, _ in note["files"]):
             notes[note["group"], note["image"]] = note
             good.append(line)
-    _write_whole(path, "".join(f"{line}\n" for line in good))
+    write_whole(path, "".join(f"{line}\n" for line in good))
     return notes
 
 
@@ -538,16 +520,10 @@ def _finish(
         count["patches"] += len(note["patches"])
         count["left_out"] += note["left_out"]
     for (folder, name), names in lists.items():
-        _write_whole(output / folder / f"{name}.txt", "".join(f"{n}\n" for n in names))
+        write_whole(output / folder / f"{name}.txt", "".join(f"{n}\n" for n in names))
     for folder, lines in sums.items():
-        _write_whole(output / folder / SUMS, "".join(f"{line}\n" for line in sorted(lines, key=lambda x: x[64:])))
+        write_whole(output / folder / SUMS, "".join(f"{line}\n" for line in sorted(lines, key=lambda x: x[64:])))
     result = settings | {"stretch": limits, "sources": counts}
-    _write_whole(output / "ospretrain.json", json.dumps(result, indent=1) + "\n")
+    write_whole(output / _RESULT, json.dumps(result, indent=1) + "\n")
     shutil.rmtree(output / _JOURNAL)
     return result
-
-
-def _write_whole(path: Path, text: str) -> None:
-    partial = path.with_name(path.name + ".part")
-    partial.write_text(text, encoding="utf-8")
-    partial.replace(path)

@@ -21,9 +21,10 @@ from typing import Any
 import numpy as np
 
 from codemae_datasets._parquet import arrow
+from codemae_datasets.collection._resume import begin, write_whole
 from codemae_datasets.ospretrain import UNPAIRED, decode_image, image_names, listed_names
 from codemae_datasets.packed import FORMAT, KINDS, read_manifest
-from codemae_geo.errors import InputError, OutputError
+from codemae_geo.errors import InputError
 from codemae_geo.outputs import check_space, write_failure
 from codemae_geo.progress import Reporter
 
@@ -94,8 +95,18 @@ def pack(
         entries = _entries(source)
         plan = _plan_hash(entries, shard_bytes, seed)
         shards = _deal(entries, shard_bytes, seed)
-    if _prepare(output, plan, overwrite):
+    journal, final = output / "plan.json", output / "manifest.json"
+    if begin(
+        output,
+        plan,
+        journal=journal,
+        final=final,
+        what="shards",
+        overwrite=overwrite,
+        clear=lambda: _clear(output, journal, final),
+    ):
         reporter.log("every shard is there already")
+        _clean(output)
         return read_manifest(output)
     done = {s.name: _finished(output, s) for s in shards}
     missing = [s for s in shards if done[s.name] is None]
@@ -210,41 +221,6 @@ def _deal(entries: Sequence[_Entry], shard_bytes: int, seed: int) -> list[_Shard
 # ---------------------------------------------------------------------------------------------------- writing
 
 
-def _prepare(output: Path, plan: str, overwrite: bool) -> bool:
-    """Make the folder ready; whether all is done already."""
-    manifest, journal = output / "manifest.json", output / "plan.json"
-    if output.exists() and not output.is_dir():
-        raise OutputError(f"{output} is a file", expected="the name of a folder to create")
-    held = manifest if manifest.is_file() else journal if journal.is_file() else None
-    if held is None and output.is_dir() and any(output.iterdir()):
-        raise OutputError(
-            f"the output folder {output} exists and holds something else", hint="choose another, or empty it"
-        )
-    if held is not None:
-        try:
-            same = json.loads(held.read_text(encoding="utf-8"))["plan"] == plan
-        except (ValueError, KeyError):
-            same = False
-        if same and held == manifest:
-            read_manifest(output)
-            _clean(output)
-            return True
-        if not same:
-            if not overwrite:
-                raise OutputError(
-                    f"{output} holds shards of other images or settings",
-                    hint="choose another folder, the settings of that packing, or add --overwrite",
-                )
-            for path in [manifest, journal, output / "index.parquet", *output.glob("*-[0-9]*.tar*")]:
-                path.unlink(missing_ok=True)
-    try:
-        output.mkdir(parents=True, exist_ok=True)
-        _write_whole(journal, json.dumps({"format": FORMAT, "plan": plan}).encode() + b"\n")
-    except OSError as error:
-        raise write_failure(error, output) from error
-    return False
-
-
 def _finished(output: Path, shard: _Shard) -> dict[str, Any] | None:
     """What is known of a shard that is complete."""
     note = output / f"{shard.name}.json"
@@ -272,7 +248,7 @@ def _write_shard(output: Path, shard: _Shard, check: bool) -> dict[str, Any]:
             file.flush()
             os.fsync(file.fileno())
         known = {"sha256": _digest(partial), "bytes": partial.stat().st_size, "offsets": offsets}
-        _write_whole(output / f"{shard.name}.json", json.dumps(known).encode())
+        write_whole(output / f"{shard.name}.json", json.dumps(known))
         partial.replace(path)
     except OSError as error:
         raise write_failure(error, path) from error
@@ -340,7 +316,7 @@ def _finish(output: Path, shards: list[_Shard], done: dict[str, Any], plan: str,
                 for s in shards
             ],
         }
-        _write_whole(output / "manifest.json", json.dumps(manifest, indent=1, ensure_ascii=False).encode() + b"\n")
+        write_whole(output / "manifest.json", json.dumps(manifest, indent=1, ensure_ascii=False) + "\n")
         _clean(output)
     except OSError as error:
         raise write_failure(error, output) from error
@@ -351,16 +327,16 @@ def _placed(shard: _Shard, known: dict[str, Any]) -> list[tuple[_Entry, dict[str
     return list(zip(shard.entries, known["offsets"], strict=True))
 
 
+def _clear(output: Path, *more: Path) -> None:
+    """Remove shards and all that belongs to them."""
+    for path in [*more, output / "index.parquet", *output.glob("*-[0-9]*.tar*")]:
+        path.unlink(missing_ok=True)
+
+
 def _clean(output: Path) -> None:
     """Remove what only an unfinished packing needs."""
     for path in [output / "plan.json", *output.glob("*.tar.json"), *output.glob("*.part")]:
         path.unlink(missing_ok=True)
-
-
-def _write_whole(path: Path, data: bytes) -> None:
-    partial = path.with_name(path.name + ".part")
-    partial.write_bytes(data)
-    partial.replace(path)
 
 
 def _digest(path: Path) -> str:
