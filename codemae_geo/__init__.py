@@ -1,7 +1,7 @@
 """codemae-geo: optical and SAR rasters to maps people act on.
 
-The three faces of the library are :func:`load_model`, :func:`map_damage` and :func:`predict`. They are imported on
-first use, so that ``import codemae_geo`` and its pure submodules need neither torch nor rasterio.
+The faces of the library are :func:`load_model`, :func:`map_damage`, :func:`predict`, :func:`embed` and :func:`detect`.
+They are imported on first use, so that ``import codemae_geo`` and its pure submodules need neither torch nor rasterio.
 """
 
 from __future__ import annotations
@@ -13,16 +13,20 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from codemae_geo.inference.damage import map_damage
+    from codemae_geo.inference.detect import detect
+    from codemae_geo.inference.embed import embed
     from codemae_geo.inference.segment import predict
     from codemae_geo.weights import load_model
 
 _LAZY = {
+    "detect": "codemae_geo.inference.detect",
+    "embed": "codemae_geo.inference.embed",
     "load_model": "codemae_geo.weights",
     "map_damage": "codemae_geo.inference.damage",
     "predict": "codemae_geo.inference.segment",
 }
 
-__all__ = ["__version__", "load_model", "map_damage", "predict"]
+__all__ = ["__version__", "detect", "embed", "load_model", "map_damage", "predict"]
 
 
 def __getattr__(name: str) -> Any:

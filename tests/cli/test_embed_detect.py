@@ -12,6 +12,7 @@ import pytest
 import rasterio
 from codemae_cli.app import app
 from codemae_cli.protocol import problems
+from codemae_cli.request import Request, run_request
 from support.packages import make_detector, make_encoder
 from support.scenes import Result, write_raster
 from typer.testing import CliRunner
@@ -74,6 +75,20 @@ def test_embed_options(encoder: Path, scene: Path, tmp_path: Path) -> None:
     assert again.code == 1 and "exists and is not empty" in again.err and again.err.count("error:") == 1
     plain = run("embed", encoder, scene, "-o", out, "--overwrite")
     assert plain.code == 0 and "48 vectors of 32" in plain.out and "embedding.tif" in plain.out
+
+
+def test_a_program_asks_by_request(
+    encoder: Path, detector: Path, scene: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    common = {"inputs": [str(scene)], "bounds": [366000, 4103960, 366040, 4104000], "device": "cpu"}
+    requests = {
+        "embed": {"model": str(encoder), "sensor": "optical", "stride": "8", "keep_positions": True},
+        "detect": {"model": str(detector), "score_threshold": 0.2},
+    }
+    for name, arguments in requests.items():
+        assert run_request(Request(name, {**common, **arguments, "output": str(tmp_path / name)})) == 0
+        last = events(Result(0, capsys.readouterr().out, ""))[-1]
+        assert last["event"] == "result" and last["summary"]["parameters"]["bounds"]
 
 
 @pytest.mark.parametrize("command", ["embed", "detect"])
