@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from qgis.core import (
     QgsCoordinateReferenceSystem,
     QgsCoordinateTransform,
+    QgsCoordinateTransformContext,
     QgsCsException,
-    QgsProject,
     QgsRasterLayer,
     QgsRectangle,
 )
@@ -104,5 +104,8 @@ def overlap_problem(before: Sequence[QgsRasterLayer], after: Sequence[QgsRasterL
 
 
 def _extent_in(layer: QgsRasterLayer, crs: QgsCoordinateReferenceSystem) -> QgsRectangle:
-    transform = QgsCoordinateTransform(layer.crs(), crs, QgsProject.instance().transformContext())
+    # not with the project's choice of transformations: metres do not matter here, and a choice made for the other
+    # direction is applied the wrong way round by QGIS 3.40
+    transform = QgsCoordinateTransform(layer.crs(), crs, QgsCoordinateTransformContext())
+    transform.disableFallbackOperationHandler(True)
     return transform.transformBoundingBox(layer.extent())

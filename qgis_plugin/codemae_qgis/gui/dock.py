@@ -326,7 +326,9 @@ class DamageDock(QDockWidget):
         for source in systems:
             for target in systems:
                 found = [o for o in QgsDatumTransform.operations(source, target) if o.isAvailable]
-                if source != target and found and not context.hasTransform(source, target):
+                # hasTransform also says yes to the other direction, which QGIS 3.40 then applies the wrong way round
+                chosen = (source.authid(), target.authid()) in context.coordinateOperations()
+                if source != target and found and not chosen:
                     context.addCoordinateOperation(source, target, found[0].proj)
         self._project.setTransformContext(context)
 
