@@ -11,13 +11,14 @@ import atexit
 import os
 import threading
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import lru_cache
 from typing import Any
 
 import numpy as np
 import shapely
+from affine import Affine
 from odc.geo.geobox import GeoBox
 
 from codemae_geo.errors import InputError
@@ -150,13 +151,31 @@ def read_files(
         return _blank(files[0], valid) if data is None else data, valid
     if len({(f.dtype_family, len(f.bands)) for f in files}) > 1:
         raise _different(files)
-    scene = Scene(others, "scene", family, unit, "")
-    got = _WindowReader(scene, grid, resampling=resampling, chunk_rows=grid.shape.y, cache_bytes=1, threads=1).read()
-    if data is None:
-        return got.data, got.valid
-    fresh = got.valid & ~valid
-    np.copyto(data, got.data, where=fresh, casting="same_kind")
-    return data, valid | fresh
+    for group in (others, tuple(_turned(others))):
+        if not group or (data is not None and valid.all()):
+            continue
+        scene = Scene(group, "scene", family, unit, "")
+        got = _WindowReader(
+            scene, grid, resampling=resampling, chunk_rows=grid.shape.y, cache_bytes=1, threads=1
+        ).read()
+        if data is None:
+            data, valid = got.data, got.valid
+            continue
+        fresh = got.valid & ~valid
+        np.copyto(data, got.data, where=fresh, casting="same_kind")
+        valid = valid | fresh
+    return _blank(files[0], valid) if data is None else data, valid
+
+
+def _turned(files: Sequence[SourceFile]) -> Iterator[SourceFile]:
+    """Files in degrees that reach over the date line, once around the earth: other systems know 180.1 as -179.9."""
+    for file in files:
+        if file.crs.geographic:
+            box = file.geobox.boundingbox
+            turn = -360.0 if box.right > 180 else 360.0 if box.left < -180 else 0.0
+            if turn:
+                affine = Affine.translation(turn, 0) * file.geobox.affine
+                yield replace(file, geobox=GeoBox(file.shape, affine, file.crs))
 
 
 def _copied(places: Sequence[tuple[SourceFile, tuple[int, int]]], grid: GeoBox) -> tuple[Array | None, Mask]:

@@ -69,7 +69,7 @@ def truth(crs: str, transform: Affine, shape: tuple[int, int]) -> np.ndarray:
 def read_at(path: str, left: float, top: float, size: int) -> np.ndarray | None:
     """A window of a file as stored; None where it does not lie inside."""
     with rasterio.open(path) as file:
-        col, row = (round(v) for v in ~file.transform @ (left, top))
+        col, row = (round(v) for v in ~file.transform * (left, top))
         inside = 0 <= row <= file.height - size and 0 <= col <= file.width - size
         return file.read(window=((row, row + size), (col, col + size))) if inside else None
 
@@ -274,6 +274,16 @@ def test_over_the_date_line(tmp_path: Path) -> None:
     x, y = utm.index.geometry.iloc[0].centroid.coords[0]
     across = utm[x - 400 : x + 400, y - 400 : y + 400]
     assert across["image"].shape == (1, 40, 40)
+
+
+def test_degrees_beyond_180_reach_other_systems(tmp_path: Path) -> None:
+    write_field(tmp_path / "a.tif", "EPSG:4326", from_origin(179.9, 52.1, 1e-3, 1e-3), (200, 300))
+    dataset = OpticalScenes(tmp_path, crs="EPSG:32660", res=60.0)
+    for lon in (179.95, 180.0, 180.15):
+        x, y = Transformer.from_crs("EPSG:4326", "EPSG:32660", always_xy=True).transform(lon, 52.0)
+        sample = dataset[x - 600 : x + 600, y - 600 : y + 600]
+        expected = truth("EPSG:32660", from_origin(x - 600, y + 600, 60, 60), (20, 20))
+        assert sample["valid"].all() and np.abs(sample["image"][0].numpy() - expected).max() < 0.05
 
 
 def test_around_the_pole(tmp_path: Path) -> None:
