@@ -182,8 +182,8 @@ def verify_text(report: Mapping[str, Any]) -> str:
 
 
 def _first(counts: Mapping[str, int], unit: str) -> str:
-    """The most frequent key, and how many others there are."""
+    """The most frequent key, and how many more there are."""
     if not counts:
         return ""
     most = max(counts, key=lambda k: counts[k])
-    return f"{most} {unit}" + (f" and {len(counts) - 1} other sizes" if len(counts) > 1 else "")
+    return f"{most} {unit}" + (f" and {len(counts) - 1} more" if len(counts) > 1 else "")

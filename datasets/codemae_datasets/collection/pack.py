@@ -12,6 +12,7 @@ import io
 import json
 import os
 import tarfile
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -30,6 +31,8 @@ from codemae_geo.progress import Reporter
 
 SHARD_BYTES = 256 * 2**20
 _BLOCK = 512
+#: in which the manifest counts what there is of a dataset
+_ORDER = ("train", "val", "test", "rgb", "sar")
 
 
 @dataclass(frozen=True)
@@ -290,11 +293,10 @@ def _finish(output: Path, shards: list[_Shard], done: dict[str, Any], plan: str,
     for key in ("rgb", "sar"):
         columns[f"{key}_offset"] = np.array([place.get(key, -1) for *_, place in rows], np.int64)
         columns[f"{key}_size"] = np.array([e.sizes.get(key, -1) for _, _, e, _ in rows], np.int64)
+    found = Counter((e.dataset, e.split or e.kind) for _, _, e, _ in rows)
     counts: dict[str, dict[str, int]] = {}
-    for _, _, e, _ in rows:
-        of = counts.setdefault(e.dataset, {})
-        name = e.split or e.kind
-        of[name] = of.get(name, 0) + 1
+    for dataset, name in sorted(found, key=lambda of: (of[0], _ORDER.index(of[1]))):
+        counts.setdefault(dataset, {})[name] = found[dataset, name]
     index = output / "index.parquet"
     try:
         partial = output / "index.parquet.part"
