@@ -59,8 +59,8 @@ SPANS = {
     "check": (0, 3),
     "offset": (3, 5),
     "predict": (5, 92),
-    "write": (92, 94),
     "merge": (92, 93),
+    "write": (93, 94),
     "components": (94, 98),
     "buildings": (94, 96),
     "polygons": (96, 98),
@@ -215,10 +215,9 @@ class EngineAlgorithm(QgsProcessingAlgorithm):
         """A destination for a raster."""
         self.addParameter(QgsProcessingParameterRasterDestination(name, title, optional=True, createByDefault=default))
 
-    def add_vector_output(self, name: str, title: str, *, default: bool = True, points: bool = False) -> None:
+    def add_vector_output(self, name: str, title: str, *, default: bool = True) -> None:
         """A destination for features."""
-        kinds = QgsProcessing.SourceType
-        kind = kinds.TypeVectorAnyGeometry if points else kinds.TypeVectorPolygon
+        kind = QgsProcessing.SourceType.TypeVectorPolygon
         self.addParameter(
             QgsProcessingParameterVectorDestination(name, title, kind, optional=True, createByDefault=default)
         )
