@@ -141,6 +141,20 @@ def test_stac_items(tmp_path: Path) -> None:
         build_index([tmp_path / "other.json"], tmp_path / "other.parquet")
 
 
+def test_sentinel_scenes_of_los_angeles(shared: Path, tmp_path: Path) -> None:
+    build_index([shared / "data/los_angeles_s1s2"], tmp_path / "index.parquet")
+    table = read_index(tmp_path / "index.parquet")
+    assert set(table["family"]) == {"optical", "sar"} and set(table["proj:epsg"]) == {3395}
+    pairs = find_pairs(table, min_share=0.99, max_days=3)
+    same = [Path(o).stem[-3:] == Path(s).stem[-3:] for o, s in zip(pairs["optical"], pairs["sar"], strict=True)]
+    assert all(same) and len(same) == (table["family"] == "optical").sum() and set(pairs["days"]) == {3.0}
+    optical = OpticalScenes.from_index(table[table["family"] == "optical"], bands=[1, 2, 3])
+    sar = SARScenes.from_index(table[table["family"] == "sar"], bands=[1], crs=optical.crs, res=optical.res)
+    whole = OpticalScenes(shared / "data/los_angeles_s1s2/optical")
+    assert optical.bounds == whole.bounds and optical.res == whole.res
+    assert len(optical & sar) == len(whole & SARScenes(shared / "data/los_angeles_s1s2/sar", crs=whole.crs, res=whole.res))
+
+
 def test_pairs_by_area_and_date(folder: Path) -> None:
     build_index([folder / "in"], folder / "index.parquet")
     table = read_index(folder / "index.parquet")

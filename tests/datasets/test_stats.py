@@ -150,3 +150,12 @@ def test_what_cannot_be_measured_is_named(tmp_path: Path) -> None:
         measure_rasters(["nowhere"])
     with pytest.raises(InputError, match="2 is no quantile"):
         measure_rasters([tmp_path / "a.tif"], [0.5, 2])
+
+
+def test_real_scenes_with_and_without_data(shared: Path) -> None:
+    folder = shared / "data/spacenet6_rotterdam"
+    for name in ("sar_masked.tif", "rgb_unmasked.tif"):
+        with rasterio.open(folder / name) as file:
+            pixels = file.read()
+        valid = np.isfinite(pixels).all(0)
+        check(measure_rasters([folder / name], QUANTILES), pixels[:, valid])
