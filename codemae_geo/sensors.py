@@ -106,7 +106,7 @@ def detect_unit(
         if kind.kind == "c":
             raise InputError(
                 "An optical scene holds complex numbers.", found=kind.name, expected="real values",
-                hint="for radar imagery say --post-sensor sar",
+                hint="for radar imagery say --post-sensor sar (embed: --sensor sar)",
             )  # fmt: skip
         return _float_optical(_values(sample, valid))
     if kind.kind == "c":
@@ -305,7 +305,7 @@ def plan_conversion(
         if unit not in UNITS[family]:
             raise InputError(
                 f"The unit {unit!r} does not exist for {family} scenes.", found=unit, expected=", ".join(UNITS[family]),
-                hint="give the unit with --pre-unit / --post-unit",
+                hint="give the unit with --unit (damage: --pre-unit, --post-unit)",
             )  # fmt: skip
     if source_unit == target_unit and (target_unit != "uint8" or stretch == "auto"):
         return Conversion(family, source_unit, target_unit)
@@ -331,7 +331,7 @@ def _stretch_limits(
     if any(b.size == 0 for b in bands):
         raise InputError(
             "The scene has no valid pixel.", found="nodata only", expected="some valid pixels",
-            hint="check the nodata value, or give it with --pre-nodata / --post-nodata",
+            hint="check the nodata value, or give it with --nodata (damage: --pre-nodata, --post-nodata)",
         )  # fmt: skip
     if stretch == "minmax":
         low = tuple(float(b.min()) for b in bands)

@@ -234,7 +234,7 @@ def expand_paths(paths: Iterable[str | Path], role: str) -> list[str]:
         elif any(c in path for c in "*?[") and not Path(path).exists():
             inside = sorted(p for p in glob.glob(path, recursive=True) if Path(p).is_file())  # noqa: PTH207 absolute patterns too
             if not inside:
-                raise InputError(f"No file fits {path}.", found="nothing", expected=f"at least one raster for --{role}")
+                raise InputError(f"No file fits {path}.", found="nothing", expected="at least one raster")
             found += inside
         else:
             found.append(path)

@@ -337,7 +337,8 @@ def choose_bands(
         raise InputError(
             f"{name} has too few bands for an {family} scene.", found=f"{len(usable)} band(s) without alpha",
             expected="3 bands (red, green, blue)",
-            hint="radar goes in as --post with --post-sensor sar; gdal_translate -expand rgb expands a palette",
+            hint="radar needs a model for radar (damage: --post-sensor sar, embed: --sensor sar); "
+            "gdal_translate -expand rgb expands a palette",
         )  # fmt: skip
     words = {i: set(re.split(r"[^a-z0-9]+", (descriptions[i - 1] or "").lower())) for i in usable}
     if family == "sar":
@@ -347,7 +348,8 @@ def choose_bands(
                 f"{name} looks like an optical scene, where radar is asked for.",
                 found="bands marked red, green and blue",
                 expected="one radar band",
-                hint="radar stored in three equal bands: --post-bands 1; an optical post scene: --post-sensor optical",
+                hint="radar stored in three equal bands: --bands 1 (damage: --post-bands 1); "
+                "an optical post scene: --post-sensor optical",
             )
         for pol in _POLARISATIONS:
             if found := [i for i in usable if pol in words[i]]:
