@@ -152,7 +152,9 @@ def test_sentinel_scenes_of_los_angeles(shared: Path, tmp_path: Path) -> None:
     sar = SARScenes.from_index(table[table["family"] == "sar"], bands=[1], crs=optical.crs, res=optical.res)
     whole = OpticalScenes(shared / "data/los_angeles_s1s2/optical")
     assert optical.bounds == whole.bounds and optical.res == whole.res
-    assert len(optical & sar) == len(whole & SARScenes(shared / "data/los_angeles_s1s2/sar", crs=whole.crs, res=whole.res))
+    assert len(optical & sar) == len(
+        whole & SARScenes(shared / "data/los_angeles_s1s2/sar", crs=whole.crs, res=whole.res)
+    )
 
 
 def test_pairs_by_area_and_date(folder: Path) -> None:
