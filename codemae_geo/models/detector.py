@@ -161,8 +161,8 @@ def load_torchvision() -> Any:
         ModelError: it is not installed, or does not fit the torch that is.
     """
     try:
-        import torchvision  # type: ignore[import-untyped]
-        import torchvision.models.detection  # type: ignore[import-untyped]
+        import torchvision
+        import torchvision.models.detection
     except (ImportError, RuntimeError) as error:
         raise ModelError(
             "Object detection needs torchvision.", found=str(error), hint="pip install 'codemae-geo[detection]'"

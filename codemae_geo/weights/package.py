@@ -124,7 +124,7 @@ class ModelContract(_Frozen):
     #: temperature that logits are divided by, fitted on held-out data (1: not calibrated)
     temperature: float = Field(1.0, gt=0)
     #: detections below it are not reported, unless a user says otherwise
-    score_threshold: float = Field(0.5, ge=0, le=1)
+    score_threshold: float = Field(default=0.5, ge=0, le=1)
     licence: str
     training_data: list[DataSource] = Field(default_factory=list)
     training: str = ""

@@ -31,7 +31,8 @@ class OpenEarthMapSAR(PairedDataset):
         splits={"train": 4_333, "val": None, "test": None},
         layout="{train,val,test}/sar_images/<Area>_<n>.tif, and of the same names train/rgb_images and"
         " {train,val,test}/labels",
-        source="xiachengs/DFC2025-OEM-SAR-Baseline (sar_images, labels), public SAR-to-RGB code of the same folder form (rgb_images, less certain)",
+        source="xiachengs/DFC2025-OEM-SAR-Baseline (sar_images, labels), public SAR-to-RGB code of the same folder "
+        "form (rgb_images, less certain)",
         task="land cover",
         classes=("bareland", "rangeland", "developed space", "road", "tree", "water", "agriculture land", "building"),
         archives=(

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 from scipy.io import savemat
-
 from support.fakes import SIZE, pixels, raster, write
 
 TYPES = (("Buick_GL8", "Truck", "Light_PV"), ("Yutong_ZK6120HY1", "Bus", "Large_Bus"))
