@@ -296,8 +296,9 @@ class RandomWindows(WindowSampler):
         self.places = find_places(dataset, self.size, roi, toi)
         self._corners = np.array([p[:4] for p in self.places])
         self.res = (float(dataset.res[0]), float(dataset.res[1]))
-        area = self._areas().sum() / (self.size[0] * self.size[1] * self.res[0] * self.res[1])
-        self.length = max(int(area), 1) if length is None else length
+        c = self._corners
+        pixels = ((c[:, 2] - c[:, 0]) / self.res[0] * (c[:, 3] - c[:, 1]) / self.res[1]).sum()
+        self.length = max(round(pixels / (self.size[0] * self.size[1])), 1) if length is None else length
 
     def __len__(self) -> int:
         return -(-self.length // self.world)

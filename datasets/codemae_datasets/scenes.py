@@ -532,6 +532,8 @@ class LabelScenes(Scenes):
     """
 
     is_image = False
+    classes: ClassTable | None = None
+    ignore: int = NODATA
 
     def __init__(
         self, paths: str | Path | Iterable[str | Path], classes: ClassTable | None = None, ignore: int = NODATA,

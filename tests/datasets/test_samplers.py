@@ -131,6 +131,7 @@ def test_one_generator_fixes_everything(tmp_path: Path) -> None:
     assert list(map(str, again)) != first
     again.set_epoch(0)
     assert list(map(str, again)) == first
+    assert len(RandomWindows(dataset, 20)) == 75  # as many as fit side by side
 
 
 @pytest.mark.parametrize("world", [2, 3, 7])

@@ -473,6 +473,8 @@ def test_an_index_opens_scenes_without_touching_them(zones: Path) -> None:
         path.rename(path.with_suffix(".gone"))
     gone = OpticalScenes.from_index(table, bands=[1])  # opens all the same
     assert len(gone) == 5
+    labels = LabelScenes.from_index(table)
+    assert labels.files == listed.files and labels.ignore == 255
     with pytest.raises(InputError, match="no column 'shape'"):
         OpticalScenes.from_index(table.drop(columns="shape"))
     with pytest.raises(DatasetNotFoundError):
