@@ -60,6 +60,8 @@ def main() -> int:
             SUITE / "pytest.ini",
             "--confcutdir",
             SUITE,
+            "--rootdir",  # pytest-qgis keeps the settings there: none in the sources, and every run its own
+            runtime,
             *sys.argv[1:],
             SUITE,
         ]

@@ -18,7 +18,7 @@ from qgis.core import Qgis, QgsApplication, QgsProject, QgsRasterLayer, QgsRecta
 from qgis.gui import QgsMapCanvas
 from qgis.PyQt.QtCore import QPoint, Qt, QTimer
 from qgis.PyQt.QtTest import QTest
-from qgis.PyQt.QtWidgets import QApplication, QToolButton, QWidget
+from qgis.PyQt.QtWidgets import QApplication, QWidget
 from qgis.utils import iface, loadPlugin, plugins, startPlugin, unloadPlugin
 
 OUT = Path(os.environ["CODEMAE_E2E_OUT"])
@@ -329,7 +329,7 @@ def unload_and_reload():
     expect(unloadPlugin(NAME), "unloads")
     settle()
     expect(provider() is None, "the provider is gone")
-    buttons = [w.text() for w in iface.mainWindow().findChildren(QToolButton)]
+    buttons = [action.text() for action in iface.pluginToolBar().actions()]
     expect("Damage map panel" not in buttons, "the button is gone")
     expect(loadPlugin(NAME) and startPlugin(NAME), "loads again")
     settle()
