@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +12,7 @@ from types import SimpleNamespace
 import pytest
 from codemae_qgis.engine import runtime as engine
 from codemae_qgis.engine.errors import EngineError
+from codemae_qgis.gui import dock as dock_module
 from codemae_qgis.gui.chart import Bar, BarChart
 from codemae_qgis.gui.dock import DamageDock
 from codemae_qgis.gui.jobs import duration
@@ -32,7 +34,10 @@ HEALTH = engine.Health("0.1.0", 1, ["cuda", "cpu"], ["damage-tiny-optical"], [],
 @pytest.fixture
 def answers(monkeypatch: pytest.MonkeyPatch) -> None:
     """The toolkit's short answers, without the toolkit."""
-    QgsSettings().remove("codemae_geo")
+    # a name of its own: another run of the tests may share the file of settings
+    mine = f"codemae_geo_test_{os.getpid()}"
+    QgsSettings().remove(mine)
+    monkeypatch.setattr(dock_module, "_KEYS", f"{mine}/")
     pair = engine.SamplePair(*(str(SAMPLE / name) for name in ("pre.tif", "post.tif", "buildings.gpkg")))
     monkeypatch.setattr(engine, "health", lambda *_args: HEALTH)
     monkeypatch.setattr(engine, "models", lambda _runtime: MODELS)

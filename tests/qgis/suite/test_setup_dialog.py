@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,6 +19,12 @@ from conftest import wait_for
 from qgis.PyQt.QtWidgets import QApplication, QMessageBox
 
 PLAN = setup.Plan(Path("/data/runtime"), "uv", "cpu", (setup.Step("a", "Python", (), 35, 110),) * 2)
+
+
+@pytest.fixture(autouse=True)
+def setting_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another run of the tests may share the file of settings."""
+    monkeypatch.setattr(settings, "_RUNTIME", f"codemae_geo_test_{os.getpid()}/runtime_python")
 
 
 @pytest.fixture
