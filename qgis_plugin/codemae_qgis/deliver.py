@@ -136,11 +136,16 @@ def vector_sidecars(path: str) -> list[str]:
     return [path + e for e in _VECTOR_ADDED] + [stem + e for e in instead]
 
 
+def full_disk(folder: str) -> EngineError:
+    """No space is left."""
+    return EngineError(
+        f"the disk that holds {folder} is full", code="output", hint="free some space or choose another disk"
+    )
+
+
 def _failure(error: OSError, folder: str) -> EngineError:
     if error.errno in (errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC)):
-        return EngineError(
-            f"the disk that holds {folder} is full", code="output", hint="free some space or choose another disk"
-        )
+        return full_disk(folder)
     return EngineError(
         f"{folder} cannot be written to ({error.strerror or error})", code="output", hint="choose another folder"
     )

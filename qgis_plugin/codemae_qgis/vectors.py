@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import os
+import shutil
 
 from qgis.core import QgsLayerMetadata, QgsProcessingContext, QgsVectorFileWriter, QgsVectorLayer
 from qgis.PyQt.QtXml import QDomDocument
 
+from .deliver import full_disk
 from .engine.errors import EngineError
+
+#: bytes below which a write that failed is taken for a full disk
+_LITTLE = 2**18
 
 
 def has_layer(path: str, layer: str) -> bool:
@@ -42,10 +47,14 @@ def copy_layer(
         original, destination, context.transformContext(), options
     )
     if error != QgsVectorFileWriter.WriterError.NoError:
+        # OGR tells of a full disk in the words of SQLite, or not at all
+        if shutil.disk_usage(os.path.dirname(destination)).free < _LITTLE:
+            raise full_disk(os.path.dirname(os.path.dirname(destination)))
         raise EngineError(
-            f"the layer {layer} cannot be written as {options.driverName} ({message})",
+            f"the layer {layer} cannot be written as {options.driverName}",
             code="output",
-            hint="free some space, or choose a name that ends in .gpkg",
+            hint="choose another place, or a name that ends in .gpkg",
+            details=message,
         )
     style = QDomDocument()
     original.exportNamedStyle(style)

@@ -7,6 +7,8 @@ from types import SimpleNamespace
 
 import processing
 import pytest
+from codemae_qgis import vectors
+from codemae_qgis.engine.errors import EngineError
 from conftest import ROOT
 from osgeo import gdal
 from qgis.core import (
@@ -14,8 +16,10 @@ from qgis.core import (
     QgsFeature,
     QgsFeatureRequest,
     QgsGeometry,
+    QgsLayerMetadata,
     QgsPointXY,
     QgsProcessingAlgorithm,
+    QgsProcessingContext,
     QgsProcessingException,
     QgsProcessingFeatureSourceDefinition,
     QgsProcessingFeedback,
@@ -346,3 +350,17 @@ def test_engine_that_is_no_toolkit(pair: SimpleNamespace, out: Path, monkeypatch
     with pytest.raises(QgsProcessingException, match="does not start"):
         run(pair, out)
     assert list(out.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("free", "words"), [(0, "The disk that holds .* is full"), (10**9, "cannot be written as GPKG")]
+)
+def test_vector_file_that_cannot_be_written(
+    replay: SimpleNamespace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, free: int, words: str
+) -> None:
+    monkeypatch.setattr(vectors.shutil, "disk_usage", lambda folder: SimpleNamespace(free=free))
+    source, target = str(replay.outputs / "damage.gpkg"), str(tmp_path / "none" / "p.gpkg")
+    with pytest.raises(EngineError, match=words):
+        vectors.copy_layer(source, "polygons", target, QgsLayerMetadata(), QgsProcessingContext())
+    with pytest.raises(EngineError, match=r"no vector format that ends in \.docx"):
+        vectors.copy_layer(source, "polygons", str(tmp_path / "p.docx"), QgsLayerMetadata(), QgsProcessingContext())
