@@ -54,7 +54,7 @@ class PrePost(ScenePairs):
             seen = picture[:, valid] if valid.any() else picture.flatten(1)
             low, high = (torch.quantile(seen[:, :: max(1, seen.shape[1] // 100_000)], q) for q in (0.02, 0.98))
             picture = ((picture - low) / (high - low).clamp(min=1e-6)).clamp(0, 1) * valid
-            axis.imshow(picture.permute(1, 2, 0))
+            axis.imshow(picture.permute(1, 2, 0).numpy())
             axis.set_title(title)
             axis.axis("off")
         if suptitle:

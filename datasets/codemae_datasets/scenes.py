@@ -803,9 +803,10 @@ class _Lookup:
         self.row = row
         self.box = shapely.bounds(parts)  # [parts, 4]
         self.paths = index["filepath"].to_numpy()
-        # microseconds: pandas 3 counts in these, and numpy compares units only where neither overflows
+        # by integers: pandas 3 counts in microseconds, and numpy does not round the first moment of 64 bits to them
         self.start, self.stop = (
-            side.to_numpy().astype("M8[us]").astype(np.int64)[row] for side in (index.index.left, index.index.right)
+            side.to_numpy().astype("M8[ns]").astype(np.int64)[row] // 1000
+            for side in (index.index.left, index.index.right)
         )
         ends = index.index.left.min(), index.index.right.max()
         self.total = (*self.box[:, :2].min(0).tolist(), *self.box[:, 2:].max(0).tolist(), *ends)
