@@ -123,8 +123,7 @@ class _WindowReader(AlignedReader):
         return open_source(file)
 
     def read(self) -> Pixels:
-        with np.errstate(invalid="ignore"):  # points of the window that the file's system does not have are infinite
-            return self._make_chunk(0, self.shape[0])
+        return self._make_chunk(0, self.shape[0])
 
 
 def read_files(
@@ -156,9 +155,10 @@ def read_files(
         if not group or (data is not None and valid.all()):
             continue
         scene = Scene(group, "scene", family, unit, "")
-        got = _WindowReader(
-            scene, grid, resampling=resampling, chunk_rows=grid.shape.y, cache_bytes=1, threads=1
-        ).read()
+        with np.errstate(invalid="ignore"):  # points of the window that the file's system does not have are infinite
+            got = _WindowReader(
+                scene, grid, resampling=resampling, chunk_rows=grid.shape.y, cache_bytes=1, threads=1
+            ).read()
         if data is None:
             data, valid = got.data, got.valid
             continue
