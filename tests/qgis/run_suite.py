@@ -44,7 +44,7 @@ def _fails(*command: str) -> bool:
 
 def main() -> int:
     """Run pytest there and return its status."""
-    foreign = ("PYTHON", "VIRTUAL_ENV", "GDAL_", "PROJ_")
+    foreign = ("PYTHON", "PYTEST_", "VIRTUAL_ENV", "GDAL_", "PROJ_")
     env = {k: v for k, v in os.environ.items() if not k.startswith(foreign)}
     env.setdefault("CODEMAE_GEO_PYTHON", sys.executable)
     env["QT_QPA_PLATFORM"] = "offscreen"

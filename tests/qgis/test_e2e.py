@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.qgis import desktop_environment
 
 SCENARIO = Path(__file__).with_name("e2e") / "scenario.py"
 PICTURES = [
@@ -78,9 +79,7 @@ def played(tmp_path_factory: pytest.TempPathFactory, root: Path) -> dict[str, An
     ini.parent.mkdir(parents=True)
     ini.write_text(PROFILE)
     (work / "run").mkdir(mode=0o700)
-    # of the environment of the tests only what a desktop has too
-    env = {k: v for k, v in os.environ.items() if k in {"PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "OMP_NUM_THREADS"}}
-    env["PATH"] = os.pathsep.join(p for p in env["PATH"].split(os.pathsep) if Path(p) != Path(sys.executable).parent)
+    env = desktop_environment()
     env |= {
         "XDG_RUNTIME_DIR": str(work / "run"),
         "QGIS_PLUGINPATH": str(root / "qgis_plugin"),

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import pytest
 import rasterio
+from support.qgis import desktop_environment
 
 ROOT = Path(__file__).resolve().parents[2]
 SAMPLE = ROOT / "codemae_geo" / "data" / "joplin"
@@ -39,7 +40,7 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, 
     folder.chmod(0o700)
     runtime = folder / "runtime"
     runtime.symlink_to(sys.prefix, target_is_directory=True)
-    env = {k: v for k, v in os.environ.items() if k in {"PATH", "HOME", "LANG", "TMPDIR"}}
+    env = desktop_environment()
     env |= {
         "PROGRAM": program,
         "LC_ALL": "C.UTF-8",
