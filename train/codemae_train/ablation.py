@@ -246,6 +246,7 @@ def draw_curves(results: Sequence[dict[str, Any]], path: Path) -> None:
         "reconstruction_optical": "held-out reconstruction, optical",
         "reconstruction_sar": "held-out reconstruction, SAR",
         "top1": "optical to SAR top-1, backbone",
+        "top1_decoder": "top-1, decoder embedding",
         "rank_optical": "effective rank, optical",
     }
     figure, axes = plt.subplots(1, len(shown), figsize=(3.2 * len(shown), 2.8))
