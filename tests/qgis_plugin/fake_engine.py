@@ -19,6 +19,13 @@ def say(event: str, **fields: object) -> None:
     print(json.dumps({"event": event, **fields}, ensure_ascii=False), flush=True)
 
 
+def write_whole(path: str, pid: int) -> None:
+    """The file appears with its content: a reader that sees it can read it."""
+    part = Path(f"{path}.part")
+    part.write_text(str(pid))
+    part.replace(path)
+
+
 def end_with_stdin() -> None:
     """What the toolkit does: the end of stdin ends the process."""
 
@@ -47,8 +54,8 @@ def engine(request: dict) -> int:
     if command in ("silent", "stubborn"):
         if "child" in arguments:
             child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
-            Path(arguments["child"]).write_text(str(child.pid))
-        Path(arguments["ready"]).write_text(str(os.getpid()))
+            write_whole(arguments["child"], child.pid)
+        write_whole(arguments["ready"], os.getpid())
         time.sleep(60)
     if command == "error":
         print("a line on stderr", file=sys.stderr)
