@@ -5,7 +5,8 @@
 The straightforward step writes attention out, calls the teacher by itself, decodes and predicts every patch, computes
 the losses of paired batches for unpaired ones too and multiplies them by 0, and takes AdamW as it comes. On a GPU it
 runs in float16 autocast, ours in bfloat16. On a CPU both train in float32; ours runs the frozen teacher in bfloat16
-where the processor multiplies it natively (``train.teacher_precision``), and once more with the teacher in float32.
+where the processor multiplies it natively (``train.teacher_precision``), and once more with the teacher in float32 and
+with all of it in bfloat16 autocast (``train.precision=bf16-mixed``, the recipes' default).
 Steps of all forms alternate, so that a busy machine slows all. Prints one JSON object: pairs/s, ratios, the largest
 difference of the losses, shares of our step, peak memory.
 """
@@ -134,17 +135,17 @@ def main() -> None:
         batch = {k: v.to(device) if isinstance(v, Tensor) else v for k, v in collate(samples).items()}
         return transform(batch, seeded(2))
 
-    def cast(dtype: torch.dtype) -> Any:
-        return torch.autocast(device.type, dtype) if device.type == "cuda" else nullcontext()
+    def cast(dtype: torch.dtype, on: bool = device.type == "cuda") -> Any:
+        return torch.autocast(device.type, dtype) if on else nullcontext()
 
     def fuse(on: bool) -> None:
         model.set_fused_attention(on)
         for module in attention:
             module.fused_attn = on  # type: ignore[assignment]
 
-    def our_step(paired: bool, teacher: Teacher = quick) -> float:
+    def our_step(paired: bool, teacher: Teacher = quick, mixed: bool = device.type == "cuda") -> float:
         fuse(True)
-        with cast(torch.bfloat16):
+        with cast(torch.bfloat16, mixed):
             losses: Losses = step_model(views.rgb, views.sar, paired, teacher(views.rgb_01), noise)
         losses.total.backward()
         ours.step()
@@ -166,6 +167,7 @@ def main() -> None:
     forms: dict[str, Callable[[bool], float]] = {
         "ours": our_step,
         "ours, teacher in float32": lambda paired: our_step(paired, teacher),
+        "ours, bf16-mixed": lambda paired: our_step(paired, quick, True),
         "published": published_step,
     }
     seconds: dict[str, dict[bool, list[float]]] = {who: {True: [], False: []} for who in forms}
