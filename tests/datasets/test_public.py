@@ -586,6 +586,53 @@ def test_a_damaged_archive_is_named(name: str, tmp_path: Path) -> None:
         extract(path, tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("place", "value", "message"),
+    [
+        ((6, 8), 1, "encrypted.*7z"),  # flags of the local header, of the directory
+        ((8, 10), 9, "not supported.*7z"),  # method: deflate64, as Windows packs what is large
+        ((60, None), 255, "bad.zip is damaged"),
+    ],
+)
+def test_a_zip_that_python_cannot_unpack_is_named(
+    place: tuple[int, int | None], value: int, message: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "bad.zip"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as bundle:
+        bundle.writestr("file.txt", np.random.default_rng(0).bytes(500))
+    data = bytearray(path.read_bytes())
+    for mark, offset in zip((b"PK\x03\x04", b"PK\x01\x02"), place, strict=True):
+        if offset is not None:
+            data[data.index(mark) + offset] = value
+    path.write_bytes(data)
+    with pytest.raises(InputError, match=f"(?s){message}"):
+        extract(path, tmp_path / "into")
+
+
+def test_unpacking_that_was_stopped_begins_again(
+    copies: Copies, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    archive = tmp_path / "dfc25_track1_trainval.zip"
+    with zipfile.ZipFile(archive, "w") as bundle:
+        for path in sorted(copies("openearthmap_sar").rglob("TrainArea*.tif")):
+            bundle.write(path, path.relative_to(copies("openearthmap_sar")))
+
+    def stopped(path: Path, folder: Path) -> None:
+        with zipfile.ZipFile(path) as half:
+            half.extractall(folder, [name for name in half.namelist() if name.endswith("_000.tif")])
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(base, "extract", stopped)
+        open_dataset("openearthmap_sar", tmp_path)
+    assert len(open_dataset("openearthmap_sar", tmp_path)) == 2
+    assert [path.name for path in tmp_path.glob("*.unpack*")] == [f"{archive.name}.unpacked"]
+    (tmp_path / f"{archive.name}.unpacked").rename(tmp_path / f"{archive.name}.unpacking")
+    archive.unlink()
+    with pytest.raises(DatasetNotFoundError, match="in part only"):
+        open_dataset("openearthmap_sar", tmp_path)
+
+
 def test_fetching_compares_checksums_and_leaves_nothing_half(tmp_path: Path) -> None:
     source = tmp_path / "source.bin"
     source.write_bytes(b"data")
@@ -617,11 +664,14 @@ def test_download_fetches_and_unpacks(copies: Copies, tmp_path: Path, monkeypatc
     assert len(cls(tmp_path / "root", download=True)) == 40
 
 
-def test_a_checksum_that_differs_is_told(tmp_path: Path) -> None:
+def test_a_checksum_that_differs_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     generate("geonrw", tmp_path)
     (tmp_path / "nrw_dataset.tar.gz").write_bytes(b"something else")
     assert len(open_dataset("geonrw", tmp_path)) == 40
     with pytest.raises(InputError, match=r"nrw_dataset\.tar\.gz is not the published one"):
         open_dataset("geonrw", tmp_path, checksum=True)
+    hashed = []
+    monkeypatch.setattr(base, "check", lambda *args: hashed.append(args) or check(*args))
     report = dataset_class("geonrw").verify(tmp_path)
     assert report.checksums == {"nrw_dataset.tar.gz": "differs"} and not report.ok
+    assert len(hashed) == 1  # not once per split: archives have hundreds of gigabytes

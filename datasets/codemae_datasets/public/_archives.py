@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
+import lzma
 import tarfile
 import zipfile
+import zlib
 from collections.abc import Iterable
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
@@ -12,6 +15,7 @@ import torch
 
 from codemae_datasets.public._card import Archive
 from codemae_geo.errors import InputError
+from codemae_geo.outputs import write_failure
 
 
 def is_archive(path: Path) -> bool:
@@ -23,7 +27,9 @@ def extract(archive: Path, folder: Path) -> None:
     """Unpack a zip or tar file. Nothing is written if any member would land outside the folder.
 
     Raises:
-        InputError: a member has an absolute path or ``..`` in it, or is a link or device; or the file is damaged.
+        InputError: a member has an absolute path or ``..`` in it, or is a link or device; or the file is damaged, or
+            packed in a way that Python cannot unpack.
+        OutputError: the folder cannot be written.
     """
     try:
         if archive.name.lower().endswith(".zip"):
@@ -38,10 +44,18 @@ def extract(archive: Path, folder: Path) -> None:
                 if odd:
                     raise InputError(f"The archive {archive} holds a link or a device.", found=odd[0])
                 bundle_tar.extractall(folder, members=members, filter="data")
-    except (zipfile.BadZipFile, tarfile.TarError, EOFError) as error:
+    except (zipfile.BadZipFile, tarfile.TarError, EOFError, zlib.error, gzip.BadGzipFile, lzma.LZMAError) as error:
         raise InputError(
             f"The archive {archive} is damaged.", found=str(error), hint="delete it and fetch it again"
         ) from error
+    except (RuntimeError, NotImplementedError) as error:  # encrypted, or of a method that zipfile does not have
+        raise InputError(
+            f"The archive {archive} cannot be unpacked here.",
+            found=str(error),
+            hint=f"unpack it into {folder} with another program, such as 7z",
+        ) from error
+    except OSError as error:
+        raise write_failure(error, folder / archive.name) from error
 
 
 def _refuse_outside(archive: Path, names: Iterable[str]) -> None:

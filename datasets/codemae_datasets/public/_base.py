@@ -221,7 +221,7 @@ class PublicDataset(NonGeoDataset):
                 report.missing[split] = error.found or error.message
                 first = first or error
                 continue
-            report.checksums = dataset._checksums()
+            report.checksums = report.checksums or dataset._checksums()
             report.splits[split] = dataset._report(limit, progress)
         if first and not report.splits:
             raise first
@@ -246,7 +246,7 @@ class PublicDataset(NonGeoDataset):
             fetch += " (" + ", ".join(f"{a.name} into {self.root / a.into}" for a in card.archives) + ")"
             if all(a.url for a in card.archives) and not self.download:
                 fetch = f"pass download=True, or {fetch}"
-        marks = [self.root / archive.into / f"{archive.name}.unpacked" for archive in card.archives]
+        marks = [_unpacked(self.root / archive.into / archive.name) for archive in card.archives]
         stale = [str(mark) for mark in marks if mark.exists()]
         if stale:
             fetch += f"; to unpack an archive again, delete {', '.join(stale)}"
@@ -281,6 +281,7 @@ class PublicDataset(NonGeoDataset):
 
     def _listed(self) -> list[Item]:
         """The index; where files are missing, after unpacking or fetching the archives."""
+        self._finish_unpacking()
         try:
             items = self._index()
         except NotFoundError:
@@ -300,15 +301,29 @@ class PublicDataset(NonGeoDataset):
         for archive in self.card.archives:
             folder = self.root / archive.into
             path = folder / archive.name
-            mark = folder / f"{archive.name}.unpacked"
+            mark = _unpacked(folder / archive.name)
             if not path.is_file() and self.download and archive.url and not mark.exists():
                 fetch(archive, folder)
                 done = True
             if path.is_file() and is_archive(path) and not mark.exists():
+                begun = _begun(path)
+                begun.touch()
                 extract(path, folder)
-                mark.touch()
+                begun.replace(mark)
                 done = True
         return done
+
+    def _finish_unpacking(self) -> None:
+        """Unpack an archive again whose unpacking was stopped: what lies there looks like a smaller dataset."""
+        for archive in self.card.archives:
+            path = self.root / archive.into / archive.name
+            if not _begun(path).exists():
+                continue
+            if not path.is_file():
+                raise self._not_found(
+                    f"{path} was unpacked in part only and is gone (delete {_begun(path)} if the files are whole)"
+                )
+            self._unpack()
 
     def _checksums(self) -> dict[str, str]:
         found = {}
@@ -627,6 +642,16 @@ def collate(samples: Sequence[Sample]) -> dict[str, Any]:
 
 
 # names
+
+
+def _begun(archive: Path) -> Path:
+    """The mark beside an archive that is being unpacked."""
+    return archive.with_name(f"{archive.name}.unpacking")
+
+
+def _unpacked(archive: Path) -> Path:
+    """The mark beside an archive that is unpacked."""
+    return archive.with_name(f"{archive.name}.unpacked")
 
 
 def natural(name: str) -> tuple[Any, ...]:
