@@ -40,9 +40,9 @@ def write_request(folder: Path, arguments: dict[str, Any], command: str = "damag
     return path
 
 
-def ask(request: Path) -> tuple[int, list[dict[str, Any]], str]:
+def ask(request: Path, *options: str) -> tuple[int, list[dict[str, Any]], str]:
     """Run a request to its end: exit code, events, stderr."""
-    with start("-m", "codemae_cli", "engine", request) as process:
+    with start("-m", "codemae_cli", "engine", request, *options) as process:
         out, err = wait(process)
     return process.returncode, [json.loads(line) for line in out.splitlines()], err
 
@@ -189,6 +189,17 @@ def test_arguments_become_words() -> None:
     ):
         with pytest.raises(RequestError):
             words(damage, **bad)
+
+
+def test_a_request_stays_unless_its_deletion_is_asked_for(tmp_path: Path) -> None:
+    request = write_request(tmp_path, {"pre": "a"})
+    assert ask(request)[0] == 1 and request.exists()
+    status, events, err = ask(request, "--delete-request")
+    assert status == 1 and "--post" in events[-1]["message"], err
+    assert list(tmp_path.iterdir()) == []
+    request.write_text("no JSON")
+    assert ask(request, "--delete-request")[1][-1]["code"] == "request"
+    assert list(tmp_path.iterdir()) == []
 
 
 def until_predicting(process: subprocess.Popen[str]) -> None:

@@ -82,9 +82,16 @@ def alive(pid: int) -> bool:
 
 
 def engines(parent: int) -> list[int]:
-    """Processes that a process has started."""
-    found = Path(f"/proc/{parent}/task").glob("*/children")
-    return [int(pid) for file in found for pid in file.read_text().split()]
+    """Engines that a process has started; it also has children of other kinds for a moment."""
+    children = [pid for file in Path(f"/proc/{parent}/task").glob("*/children") for pid in file.read_text().split()]
+    return [int(pid) for pid in children if "codemae_cli" in command_line(pid)]
+
+
+def command_line(pid: str) -> str:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_text()
+    except OSError:  # it has ended
+        return ""
 
 
 def wait_for(condition: Any, seconds: float) -> None:
@@ -166,23 +173,26 @@ def test_killed_qgis_leaves_no_engine_and_no_output(environment: dict[str, str],
         f"CLASSES={tmp_path / 'c.tif'}",
         "TTA=true",
     )
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
     qgis = subprocess.Popen(
         command(environment, "damagemap", *parameters),
-        env=environment,
+        env={**environment, "TMPDIR": str(temporary)},
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
     try:
         wait_for(lambda: engines(qgis.pid), 60)
         (engine,) = engines(qgis.pid)
-        time.sleep(4)  # into the work
+        wait_for(lambda: list(temporary.glob("processing_*/*/.out.*.part")), 60)  # into the work
         assert alive(engine)
-        assert "codemae_cli" in Path(f"/proc/{engine}/cmdline").read_text()
     finally:
         qgis.kill()
         qgis.wait()
-    wait_for(lambda: not alive(engine), 5)
-    assert list(tmp_path.iterdir()) == []
+    wait_for(lambda: not alive(engine), 10)
+    temporary_files = [p.name for p in temporary.rglob("*") if p.is_file()]
+    assert not [name for name in temporary_files if "codemae" in name or ".tif" in name], temporary_files
+    assert list(tmp_path.iterdir()) == [temporary]
 
 
 def test_pair_check(environment: dict[str, str]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated
 
@@ -18,6 +19,9 @@ codemae engine request.json
 
 def engine(
     request: Annotated[Path, typer.Argument(metavar="REQUEST.json", help="What to run, see docs/protocol.md.")],
+    delete_request: Annotated[
+        bool, typer.Option("--delete-request", help="Delete the file once it is read: whoever wrote it may be killed.")
+    ] = False,
 ) -> None:
     """Run one command for another program: JSON lines on stdout, stopped by the end of stdin (protocol v1)."""
     from codemae_cli.lifeline import INTERRUPTED, hold_stdin, stop_now
@@ -25,7 +29,13 @@ def engine(
 
     hold_stdin()
     try:
-        code = run_request(parse_request(request))
+        try:
+            asked = parse_request(request)
+        finally:
+            if delete_request:
+                with suppress(OSError):  # a file that stays is no reason not to run
+                    request.unlink()
+        code = run_request(asked)
     except RequestError as error:
         greet()
         fail(error, as_json=False, as_events=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import tempfile
@@ -64,14 +65,15 @@ def run(
             json.dump(protocol.request(command, arguments), file, ensure_ascii=False)
         return _run(runtime, path, on_event or (lambda event: None), is_cancelled)
     finally:
-        os.unlink(path)
+        with contextlib.suppress(FileNotFoundError):  # the engine deletes it: QGIS may be killed before it comes here
+            os.unlink(path)
 
 
 def _run(runtime: Runtime, path: str, on_event: OnEvent, is_cancelled: IsCancelled | None) -> Outcome:
     hello: protocol.Hello | None = None
     last: protocol.Result | protocol.Error | None = None
     warnings: list[tuple[str, str]] = []
-    with Child([*runtime.command, "engine", path]) as child:
+    with Child([*runtime.command, "engine", path, "--delete-request"]) as child:
         for line in child.lines(is_cancelled):
             event = protocol.parse(line) or protocol.Log(line)
             if isinstance(event, protocol.Hello):
