@@ -675,3 +675,14 @@ def test_a_checksum_that_differs_is_told(tmp_path: Path, monkeypatch: pytest.Mon
     report = dataset_class("geonrw").verify(tmp_path)
     assert report.checksums == {"nrw_dataset.tar.gz": "differs"} and not report.ok
     assert len(hashed) == 1  # not once per split: archives have hundreds of gigabytes
+
+
+def test_archives_of_one_name_are_told_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    generate("fair1m", tmp_path)
+    for folder in ("train/part1", "validation"):
+        (tmp_path / folder / "images.zip").write_bytes(b"x")
+    monkeypatch.setattr(base, "check", lambda path, _: "differs" if "part1" in str(path) else "ok")
+    with pytest.raises(InputError, match=r"train/part1/images\.zip is not the published one"):
+        open_dataset("fair1m", tmp_path, checksum=True)
+    report = dataset_class("fair1m").verify(tmp_path)
+    assert report.checksums == {"train/part1/images.zip": "differs", "validation/images.zip": "ok"} and not report.ok

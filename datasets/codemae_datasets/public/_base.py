@@ -326,11 +326,12 @@ class PublicDataset(NonGeoDataset):
             self._unpack()
 
     def _checksums(self) -> dict[str, str]:
+        """State of the archives that are there, by their path below the root: names recur in different folders."""
         found = {}
         for archive in self.card.archives:
-            path = self.root / archive.into / archive.name
-            if path.is_file():
-                found[archive.name] = check(path, archive.checksum)
+            place = Path(archive.into) / archive.name
+            if (self.root / place).is_file():
+                found[place.as_posix()] = check(self.root / place, archive.checksum)
         return found
 
     # pixels

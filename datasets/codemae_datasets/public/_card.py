@@ -108,7 +108,7 @@ class Report:
     name: str
     root: Path
     splits: dict[str, SplitReport] = field(default_factory=dict)
-    #: by archive: "ok", "differs", "no checksum is known"; archives that are not there are left out
+    #: by path below the root of every archive that is there: "ok", "differs", "no checksum is known"
     checksums: dict[str, str] = field(default_factory=dict)
     #: splits that are not there, with the reason
     missing: dict[str, str] = field(default_factory=dict)
