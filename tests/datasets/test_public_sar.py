@@ -102,3 +102,10 @@ def test_sardet_180k_with_and_without_boxes(tmp_path: Path) -> None:
     assert len(plain) == 6 and set(plain[0]) == {"image"} and plain.items[2].name == "MSTAR/2S1/0000"
     boxes = open_dataset("sardet_180k", make("sardet_100k", tmp_path / "boxes", folder="SARDet_180K"))
     assert len(boxes) == 2 and boxes[0]["bbox_xyxy"].shape == (2, 4)
+
+
+def test_sar_acd_as_its_repository_is_cloned(tmp_path: Path) -> None:
+    root = make("sar_acd", tmp_path)
+    count = len(open_dataset("sar_acd", root, split="test"))
+    (root / "SAR_ACD").rename(root / "SAR-ACD")
+    assert len(open_dataset("sar_acd", root, split="test")) == count

@@ -27,8 +27,8 @@ class SARACD(SceneDataset):
         bands="amplitude, 8 bits",
         gsd_m=(1.0, 1.0),
         splits={"train": None, "test": None},
-        layout="SAR_ACD/images/<Aircraft>/*.jpg",
-        source="SAR-JEPA's few-shot code; the draw there is another one",
+        layout="SAR_ACD/images/<Aircraft>/*.jpg, or SAR-ACD/images/ as the authors' repository is cloned",
+        source="SAR-JEPA's few-shot code (the draw there is another one) and the authors' repository",
         task="one of 5 aircraft (A320 counts as a sixth where it is there)",
         classes=("A220", "A330", "ARJ21", "Boeing737", "Boeing787", "A320"),
     )
@@ -37,4 +37,5 @@ class SARACD(SceneDataset):
     default_ratio = 0.1
 
     def _index(self) -> list[Item]:
-        return self._chosen_items(self._class_folders(self.root / "SAR_ACD" / "images"))
+        folder = self._first(self.root / "SAR_ACD" / "images", self.root / "SAR-ACD" / "images")
+        return self._chosen_items(self._class_folders(folder))
