@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from codemae_datasets.public import CATALOGUE, card, collate, dataset_class, open_dataset, table
+from codemae_datasets.public import CATALOGUE, card, collate, dataset_class, listing, open_dataset, table
 from codemae_datasets.public import _base as base
 from codemae_datasets.public._archives import check, extract, fetch
 from codemae_datasets.public._base import (
@@ -289,6 +289,14 @@ def test_an_unknown_name_says_which_ones_are_alike() -> None:
 def test_the_page_holds_the_current_table() -> None:
     page = (ROOT / "docs/datasets.md").read_text(encoding="utf-8")
     assert table() in page, "write codemae_datasets.public.table() into docs/datasets.md"
+
+
+def test_the_listing_agrees_with_the_cards_and_loads_none() -> None:
+    cards = [{key: getattr(card(name), key) for key in ("name", "title", "modality", "task")} for name in CATALOGUE]
+    path = ROOT / "datasets/codemae_datasets/public/listing.json"
+    assert listing() == cards, f"write this into {path}: {json.dumps(cards, indent=1, ensure_ascii=False)}"
+    code = "import sys; from codemae_datasets.public import listing; listing(); sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
 # pairs

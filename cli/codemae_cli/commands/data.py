@@ -37,15 +37,13 @@ def _tell(result: dict[str, Any], lines: str, *, json_: bool, progress: str, qui
 @command
 def list_(json_: o.Json = False) -> None:
     """List the public datasets that can be opened by name."""
-    from codemae_datasets.public import CATALOGUE, card
+    from codemae_datasets.public import listing
 
-    cards = [card(name) for name in CATALOGUE]
+    datasets = listing()
     if json_:
-        print_json(
-            {"datasets": [{"name": c.name, "title": c.title, "modality": c.modality, "task": c.task} for c in cards]}
-        )
+        print_json({"datasets": datasets})
     else:
-        rows = [(name, c.title, c.modality, c.task) for name, c in zip(CATALOGUE, cards, strict=True)]
+        rows = [(it["name"], it["title"], it["modality"], it["task"]) for it in datasets]
         typer.echo(table(rows, ("name", "dataset", "sensors", "labels")))
 
 
