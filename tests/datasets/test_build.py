@@ -245,6 +245,10 @@ def test_limits_can_be_given(sources: Path, tmp_path: Path) -> None:
     assert done["stretch"]["msaw.sar"] == (0, 40)
     with pytest.raises(InputError, match=r"nothing to stretch called msaw\.radar"):
         build([str(sources)], tmp_path / "b", sources=["msaw"], stretch={"msaw.radar": (0, 40)})
+    assert not (tmp_path / "b").exists()
+    # a build that goes on with another stretch would have two in one collection
+    with pytest.raises(OutputError, match="other images or settings"):
+        build([str(sources)], tmp_path / "os", sources=["msaw"], stretch={"msaw.sar": (0, 30)})
     with pytest.raises(InputError, match=r"a\.tif does not hold values of 8 bits"):
         to_uint8(np.array([[[300.0]]]), None, None, "a.tif")
 

@@ -168,7 +168,8 @@ def build(
     parts = _chosen(sources, held_out)
     with reporter.stage("looking for sources"):
         work = _listing(parts, _places(roots), held_out)
-        settings = _settings(parts, work, held_out, patch, output)
+        asked = _stretches(work, stretch or {})
+        settings = _settings(parts, work, held_out, patch, asked)
     if begin(
         output,
         settings["plan"],
@@ -182,7 +183,7 @@ def build(
         shutil.rmtree(output / _JOURNAL, ignore_errors=True)
         return json.loads((output / _RESULT).read_text(encoding="utf-8"))
     with reporter.stage("measuring values"):
-        limits = _limits(work, dict(stretch or {}), output / _JOURNAL / "stretch.json", workers)
+        limits = _limits(work, asked, output / _JOURNAL / "stretch.json", workers)
         for name, values in limits.items():
             if values is not None:
                 reporter.log(f"{name}: {values[0]:g} and {values[1]:g} become 0 and 255")
@@ -267,9 +268,13 @@ def _listing(parts: Sequence[Part], places: Mapping[str, list[Path]], held_out: 
 
 
 def _settings(
-    parts: Sequence[Part], work: Sequence[_Work], held_out: bool, patch: int | None, output: Path
+    parts: Sequence[Part],
+    work: Sequence[_Work],
+    held_out: bool,
+    patch: int | None,
+    asked: Mapping[str, tuple[float, float]],
 ) -> dict[str, Any]:
-    digest = hashlib.sha256(repr([parts, held_out, patch]).encode())
+    digest = hashlib.sha256(repr([parts, held_out, patch, sorted(asked.items())]).encode())
     for one in work:
         sizes = sorted((key, path.stat().st_size) for key, path in one.item.files.items() if path.is_file())
         digest.update(f"{one.part.folder}\t{one.list}\t{one.name}\t{sizes}\n".encode())
@@ -289,6 +294,14 @@ def _clear(output: Path) -> None:
 Limits = dict[str, tuple[float, float] | None]
 
 
+def _stretches(work: Sequence[_Work], asked: Mapping[str, tuple[float, float]]) -> dict[str, tuple[float, float]]:
+    """The stretches that were asked for, as pairs of floats, if there is something to stretch."""
+    names = dict.fromkeys(_value_name(one.part, key) for one in work for key in one.item.files if key in KEYS)
+    if unknown := set(asked) - set(names):
+        raise InputError(f"There is nothing to stretch called {min(unknown)}.", expected=", ".join(names))
+    return {name: (float(low), float(high)) for name, (low, high) in asked.items()}
+
+
 def _limits(work: Sequence[_Work], asked: dict[str, tuple[float, float]], journal: Path, workers: int) -> Limits:
     """How the values of every source become 8 bits."""
     paths: dict[str, list[Path]] = {}
@@ -299,8 +312,6 @@ def _limits(work: Sequence[_Work], asked: dict[str, tuple[float, float]], journa
                 name = _value_name(one.part, key)
                 paths.setdefault(name, []).append(path)
                 nodata[name] = one.part.nodata
-    if unknown := set(asked) - set(paths):
-        raise InputError(f"There is nothing to stretch called {min(unknown)}.", expected=", ".join(paths))
     known: dict[str, Any] = json.loads(journal.read_text(encoding="utf-8")) if journal.is_file() else {}
     for name, files in paths.items():
         if name in asked:
