@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import shutil
@@ -39,6 +40,7 @@ class Delivery:
 
     def __init__(self) -> None:
         self._stagings: dict[str, str] = {}  # folder -> staging folder in it
+        self._made: list[str] = []  # folders that were not there
 
     def __enter__(self) -> Delivery:
         return self
@@ -46,9 +48,14 @@ class Delivery:
     def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
         for staging in self._stagings.values():
             shutil.rmtree(staging, ignore_errors=True)
+        for folder in self._made:
+            with contextlib.suppress(OSError):  # it holds what was asked for
+                os.rmdir(folder)
 
     def place(self, destination: str) -> str:
         """Where to write what shall become ``destination``: the same name in a staging folder beside it.
+
+        The folder of ``destination`` is made if the one around it is there.
 
         Raises:
             EngineError: the folder cannot be written to.
@@ -56,6 +63,9 @@ class Delivery:
         folder, name = os.path.split(os.path.abspath(destination))
         if folder not in self._stagings:
             try:
+                if not os.path.exists(folder):
+                    os.mkdir(folder)
+                    self._made.append(folder)
                 self._stagings[folder] = tempfile.mkdtemp(prefix=".codemae-", dir=folder)
             except OSError as error:
                 raise _failure(error, folder) from error

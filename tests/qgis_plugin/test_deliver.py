@@ -45,6 +45,21 @@ def test_nothing_is_left_without_commit(made: Path, tmp_path: Path) -> None:
     assert names(out) == []
 
 
+def test_a_folder_is_made_when_its_first_file_comes(made: Path, tmp_path: Path) -> None:
+    target = str(tmp_path / "run 1" / "a.tif")
+    with pytest.raises(RuntimeError), Delivery() as delivery:
+        delivery.raster(str(made / "damage.tif"), target)
+        raise RuntimeError("cancelled")
+    assert not (tmp_path / "run 1").exists()
+    with Delivery() as delivery:
+        delivery.raster(str(made / "damage.tif"), target)
+        delivery.commit([target])
+    assert names(tmp_path / "run 1") == ["a.qml", "a.tif", "a.tif.aux.xml"]
+    with pytest.raises(EngineError, match=r"none.*cannot be written to"), Delivery() as delivery:
+        delivery.place(str(tmp_path / "none" / "run 1" / "a.tif"))
+    assert not (tmp_path / "none").exists()
+
+
 def test_sidecars_of_a_former_file_go(made: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     out.mkdir()

@@ -23,6 +23,7 @@ from qgis.PyQt.QtCore import QObject, pyqtSignal
 
 from .. import results as result_layers
 from ..algorithms.base import stage_title
+from ..deliver import folder_problem
 from ..engine import protocol
 from ..engine.errors import EngineError
 from ..feedback import EngineFeedback
@@ -43,10 +44,9 @@ FILES = {
 class _Job:
     """What must stay alive while a run is at work; QGIS keeps no Python references."""
 
-    def __init__(self, context: QgsProcessingContext, feedback: EngineFeedback, folder: str) -> None:
+    def __init__(self, context: QgsProcessingContext, feedback: EngineFeedback) -> None:
         self.context = context
         self.feedback = feedback
-        self.folder = folder
         self.task: QgsProcessingAlgRunnerTask | None = None
         self.began = time.monotonic()
         self.error = ""
@@ -124,23 +124,22 @@ class Jobs(QObject):
         if algorithm is None:
             raise ValueError(tr("CoDe-MAE is missing in the Processing toolbox: enable the plugin again."))
         folder = parameters.pop("folder", "")
+        feedback = EngineFeedback()
+        context = QgsProcessingContext()
+        context.setProject(self._project)
+        context.setFeedback(feedback)
+        message = algorithm.checkParameterValues(parameters, context)[1]
+        # the folder is made when there is something to put into it: a run that ends in whatever way leaves no empty one
+        message = message or (folder_problem(folder) if folder else "")
+        if message:
+            raise ValueError(message)
         for name, file in FILES.items():
             if name == "BUILDINGS" and not parameters.get("FOOTPRINTS"):
                 continue
             target = os.path.join(folder, file) if folder else QgsProcessing.TEMPORARY_OUTPUT
             loaded = name != "REPORT"
             parameters[name] = QgsProcessingOutputLayerDefinition(target, self._project) if loaded else target
-        feedback = EngineFeedback()
-        context = QgsProcessingContext()
-        context.setProject(self._project)
-        context.setFeedback(feedback)
-        if folder:
-            os.makedirs(folder)
-        ready, message = algorithm.checkParameterValues(parameters, context)
-        if not ready:
-            _remove_empty(folder)
-            raise ValueError(message)
-        job = _Job(context, feedback, folder)
+        job = _Job(context, feedback)
         feedback.engineEvent.connect(self._on_event)
         feedback.progressChanged.connect(self.progress)
         job.task = QgsProcessingAlgRunnerTask(algorithm, parameters, context, feedback)
@@ -179,11 +178,9 @@ class Jobs(QObject):
         log = job.feedback.textLog()
         if job.abandoned or (job.feedback.isCanceled() and not ok):
             self.outcomes[run.number] = Outcome(log)
-            _remove_empty(job.folder)
             self.queue.finish(run, State.CANCELLED, tr("Cancelled; nothing was written."))
         elif not ok:
             self.outcomes[run.number] = Outcome(log)
-            _remove_empty(job.folder)
             QgsMessageLog.logMessage(log, "CoDe-MAE", Qgis.MessageLevel.Critical)
             self.queue.finish(run, State.FAILED, job.error or _last_line(log) or tr("The run failed without a word."))
         else:
@@ -216,11 +213,6 @@ def duration(seconds: float) -> str:
 def _last_line(text: str) -> str:
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     return lines[-1] if lines else ""
-
-
-def _remove_empty(folder: str) -> None:
-    if folder and os.path.isdir(folder) and not os.listdir(folder):
-        os.rmdir(folder)
 
 
 def _legend(layers: list[QgsMapLayer]) -> dict[int, tuple[str, str]]:
