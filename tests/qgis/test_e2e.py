@@ -100,6 +100,7 @@ def played(tmp_path_factory: pytest.TempPathFactory, root: Path) -> dict[str, An
             if report["ok"]:
                 os.kill(report["pid"], signal.SIGKILL)
                 report["engines_ended"] = _ended(report["engines"], 10)
+                report["left"] = sorted({p.name for p in (out / "maps").iterdir()} - set(report["maps"]))
         finally:
             os.killpg(process.pid, signal.SIGKILL)  # QGIS, the shell around it and its screen
             process.wait(20)
@@ -117,6 +118,10 @@ def test_cancel_takes_less_than_a_second(played: dict[str, Any]) -> None:
 
 def test_no_engine_outlives_a_killed_qgis(played: dict[str, Any]) -> None:
     assert played["engines"] and played["engines_ended"]
+
+
+def test_nothing_stays_of_the_run_that_was_killed_with_qgis(played: dict[str, Any]) -> None:
+    assert played["maps"] and played["left"] == []
 
 
 def test_screenshots_are_kept(played: dict[str, Any]) -> None:

@@ -16,15 +16,17 @@ from pathlib import Path
 
 from qgis.core import Qgis, QgsApplication, QgsProject, QgsRasterLayer, QgsRectangle, QgsVectorLayer
 from qgis.gui import QgsMapCanvas
-from qgis.PyQt.QtCore import QPoint, Qt, QTimer
+from qgis.PyQt.QtCore import QEvent, QPoint, Qt, QTimer
 from qgis.PyQt.QtTest import QTest
-from qgis.PyQt.QtWidgets import QApplication, QWidget
+from qgis.PyQt.QtWidgets import QApplication, QDockWidget, QWidget
 from qgis.utils import iface, loadPlugin, plugins, startPlugin, unloadPlugin
 
 OUT = Path(os.environ["CODEMAE_E2E_OUT"])
 NAME = "codemae_qgis"
 PROJECT = QgsProject.instance()
-report = {"qgis": Qgis.QGIS_VERSION, "steps": [], "ok": False}
+report = {"qgis": Qgis.QGIS_VERSION, "steps": [], "exceptions": [], "ok": False}
+# QGIS would only show them in its message bar
+sys.excepthook = lambda *error: report["exceptions"].append("".join(traceback.format_exception(*error)))
 
 
 class Failed(Exception):
@@ -56,7 +58,9 @@ def settle(seconds: float = 0.3) -> None:
 
 def picture(name: str, widget: QWidget | None = None) -> None:
     settle()
-    (widget or iface.mainWindow()).grab().save(str(OUT / f"{name}.png"))
+    file = OUT / f"{name}.png"
+    if not file.exists():  # a step that is repeated shows nothing new
+        (widget or iface.mainWindow()).grab().save(str(file))
 
 
 def click(widget: QWidget) -> None:
@@ -324,13 +328,24 @@ def keep_out_of_qgis():
     expect(not heavy, f"QGIS has imported {heavy}")
 
 
-def unload_and_reload():
+def unload_in_mid_run_and_reload():
     provider = lambda: QgsApplication.processingRegistry().providerById("codemae")  # noqa: E731
+    folders = sorted((OUT / "maps").iterdir())
+    load_the_sample_pair()
+    click(dock().runs.run_button)
+    wait_working()
     expect(unloadPlugin(NAME), "unloads")
+    wait(lambda: not engines(), 5, "the engine of an unloaded plugin is gone")
     settle()
+    QApplication.sendPostedEvents(None, QEvent.Type.DeferredDelete)  # Qt waits for the end of this step
+    settle()
+    expect(sorted((OUT / "maps").iterdir()) == folders, "its run leaves nothing on disk")
+    expect(not iface.mainWindow().findChildren(QDockWidget, "CodemaeDamageDock"), "the panel is gone")
+    expect("CoDe-MAE" not in [action.text() for action in iface.rasterMenu().actions()], "the menu is gone")
     expect(provider() is None, "the provider is gone")
     buttons = [action.text() for action in iface.pluginToolBar().actions()]
     expect("Damage map panel" not in buttons, "the button is gone")
+    iface.newProject(False)
     expect(loadPlugin(NAME) and startPlugin(NAME), "loads again")
     settle()
     expect(provider() is not None, "the provider is back")
@@ -339,6 +354,7 @@ def unload_and_reload():
 
 def be_ready_to_be_killed():
     """Leave a run at work and say so; whoever started QGIS kills it and looks for engines."""
+    report["maps"] = sorted(folder.name for folder in (OUT / "maps").iterdir())
     load_the_sample_pair()
     click(dock().runs.run_button)
     wait_working()
@@ -361,7 +377,7 @@ STEPS = (
     look_in_the_dark_and_narrow,
     close_the_project_in_mid_run,
     keep_out_of_qgis,
-    unload_and_reload,
+    unload_in_mid_run_and_reload,
     be_ready_to_be_killed,
 )
 
@@ -387,6 +403,7 @@ def main() -> None:
             step()
             report["steps"][-1].update(ok=True, seconds=round(time.monotonic() - at, 1))
         expect(not report.get("unexpected_dialogs"), f"no dialogs: {report.get('unexpected_dialogs')}")
+        expect(not report["exceptions"], f"no exception in a slot: {report['exceptions']}")
         report["ok"] = True
     except Exception as error:
         report["error"] = f"{type(error).__name__}: {error}"
