@@ -16,6 +16,7 @@ from qgis.core import (
     QgsProcessingAlgorithm,
     QgsProcessingContext,
     QgsProcessingException,
+    QgsProcessingFeatureSourceDefinition,
     QgsProcessingFeedback,
     QgsProcessingOutputLayerDefinition,
     QgsProcessingOutputNumber,
@@ -66,6 +67,12 @@ SPANS = {
     "polygons": (96, 98),
 }
 _DELIVER = 98
+#: parameter of layers -> what its files are opened as
+_HINTS = {
+    QgsProcessingParameterRasterLayer: QgsProcessingUtils.LayerHint.Raster,
+    QgsProcessingParameterMultipleLayers: QgsProcessingUtils.LayerHint.Raster,
+    QgsProcessingParameterFeatureSource: QgsProcessingUtils.LayerHint.Vector,
+}
 #: QGIS does not own these Python objects and loads layers when the algorithm may be gone, as at the end of a model
 _processors: deque[StyledLayer] = deque(maxlen=1000)
 
@@ -314,7 +321,7 @@ class EngineAlgorithm(QgsProcessingAlgorithm):
     # checks
 
     def checkParameterValues(self, parameters: dict[str, Any], context: QgsProcessingContext) -> tuple[bool, str]:
-        message = self._tile_problem(parameters, context)
+        message = self._missing_problem(parameters, context)
         if message:
             return False, message
         good, message = super().checkParameterValues(parameters, context)
@@ -339,16 +346,21 @@ class EngineAlgorithm(QgsProcessingAlgorithm):
             self.layers(parameters, "PRE", "PRE_MORE", context), self.layers(parameters, "POST", "POST_MORE", context)
         )
 
-    def _tile_problem(self, parameters: dict[str, Any], context: QgsProcessingContext) -> str:
-        """QGIS itself only says "Incorrect parameter value" of a list with a file that is not there."""
+    def _missing_problem(self, parameters: dict[str, Any], context: QgsProcessingContext) -> str:
+        """QGIS itself only says "Could not load source layer" or "Incorrect parameter value"."""
         for definition in self.parameterDefinitions():
+            hint = _HINTS.get(type(definition))
             given = parameters.get(definition.name())
-            if isinstance(definition, QgsProcessingParameterMultipleLayers) and isinstance(given, list):
-                for value in given:
-                    if isinstance(value, str) and QgsProcessingUtils.mapLayerFromString(value, context) is None:
-                        return tr("{name}: {path} is not there or cannot be opened; choose the file again.").format(
-                            name=definition.description(), path=value
-                        )
+            for value in (given if isinstance(given, list) else [given]) if hint is not None else ():
+                if isinstance(value, QgsProcessingFeatureSourceDefinition):
+                    value = value.source.staticValue()
+                if not value or not isinstance(value, str):
+                    continue
+                if QgsProcessingUtils.mapLayerFromString(value, context, True, hint) is None:
+                    broken = context.project().mapLayer(value) if context.project() is not None else None
+                    return tr("{name}: {path} is not there or cannot be opened; choose the file again.").format(
+                        name=definition.description(), path=value if broken is None else broken.source()
+                    )
         return ""
 
     def _output_problem(self, parameters: dict[str, Any], context: QgsProcessingContext) -> str:

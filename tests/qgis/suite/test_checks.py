@@ -11,7 +11,14 @@ from codemae_qgis.algorithms import checks
 from codemae_qgis.engine import runtime
 from conftest import SAMPLE
 from osgeo import gdal
-from qgis.core import QgsApplication, QgsProcessingContext, QgsProject, QgsRasterLayer, QgsSettings
+from qgis.core import (
+    QgsApplication,
+    QgsProcessingContext,
+    QgsProcessingFeatureSourceDefinition,
+    QgsProject,
+    QgsRasterLayer,
+    QgsSettings,
+)
 
 
 def check(parameters: dict, name: str = "damagemap") -> str:
@@ -92,8 +99,16 @@ def test_layer_whose_file_has_moved(good: dict, tmp_path: Path) -> None:
     assert message.startswith(f"After: the file of “after” is no longer at {copy}; repair")
 
 
-def test_file_that_is_not_there(good: dict) -> None:
-    assert "/nowhere/x.tif" in check({**good, "POST": "/nowhere/x.tif"})
+def test_file_that_is_not_there(good: dict, pair: SimpleNamespace, tmp_path: Path) -> None:
+    words = "/nowhere/x.tif is not there or cannot be opened; choose the file again."
+    assert check({**good, "POST": "/nowhere/x.tif"}) == f"After: {words}"
+    assert check({**good, "FOOTPRINTS": "/nowhere/x.tif"}) == f"Building footprints: {words}"
+    selected = QgsProcessingFeatureSourceDefinition("/nowhere/x.tif", True)
+    assert check({**good, "FOOTPRINTS": selected}) == f"Building footprints: {words}"
+    assert check({"INPUT": "/nowhere/x.tif", "MODEL": "m"}, "segment") == f"Scene: {words}"
+    assert "cannot be opened; choose" in check({**good, "FOOTPRINTS": pair.pre.source()})  # a raster
+    gone = added(tmp_path / "gone.tif")  # as of a project that was opened after its file had moved
+    assert check({**good, "POST": gone.id()}).startswith(f"After: {gone.source()} is not there")
     message = check({**good, "POST_MORE": ["/nowhere/x.tif"]})
     assert message.startswith("After: further tiles: /nowhere/x.tif is not there")
 
