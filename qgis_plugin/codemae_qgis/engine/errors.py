@@ -52,15 +52,17 @@ class Cancelled(EngineError):
 
 
 def _sentence(text: str) -> str:
-    """``text`` with a capital and a full stop; names of files stay as they are.
+    """``text`` with a capital and a full stop; names of files and of our command stay as they are.
 
     >>> _sentence("the disk is full")
     'The disk is full.'
     >>> _sentence("a/b.tif is not there")
     'a/b.tif is not there.'
+    >>> _sentence("codemae models list shows the models by name")
+    'codemae models list shows the models by name.'
     """
     text = text.strip()
     word = text.split(" ", 1)[0]
-    if word.isalpha():
+    if word.isalpha() and word != "codemae":
         text = text[:1].upper() + text[1:]
     return text + ("" if text.endswith((".", "!", "?", ":")) else ".")

@@ -9,6 +9,7 @@ from qgis.core import (
     QgsGeometry,
     QgsMapLayerProxyModel,
     QgsRectangle,
+    QgsUnitTypes,
     QgsWkbTypes,
 )
 from qgis.gui import QgsMapCanvas, QgsMapTool, QgsMapToolExtent, QgsRubberBand
@@ -99,9 +100,9 @@ class AreaChooser(QWidget):
             self._band.setWidth(2)
         self._band.setToGeometry(QgsGeometry.fromRect(self.rectangle), self._crs)
         self._band.setVisible(self.kind.currentData() == "drawn")
-        unit = self._canvas.mapSettings().destinationCrs().isGeographic()
-        form = "{:.4f} × {:.4f}°" if unit else "{:,.0f} × {:,.0f}"
-        self.hint.setText(form.format(self.rectangle.width(), self.rectangle.height()))
+        form = "{:.4f} × {:.4f}°" if self._crs.isGeographic() else "{:,.0f} × {:,.0f} {}"
+        unit = QgsUnitTypes.toAbbreviatedString(self._crs.mapUnits())
+        self.hint.setText(form.format(self.rectangle.width(), self.rectangle.height(), unit))
         self.changed.emit()
 
     def clear(self) -> None:

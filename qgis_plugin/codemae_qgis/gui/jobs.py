@@ -25,7 +25,6 @@ from .. import results as result_layers
 from ..algorithms.base import stage_title
 from ..deliver import folder_problem
 from ..engine import protocol
-from ..engine.errors import EngineError
 from ..feedback import EngineFeedback
 from ..translate import tr
 from .queue import Run, RunQueue, State
@@ -49,7 +48,6 @@ class _Job:
         self.feedback = feedback
         self.task: QgsProcessingAlgRunnerTask | None = None
         self.began = time.monotonic()
-        self.error = ""
         self.abandoned = False
 
 
@@ -167,8 +165,6 @@ class Jobs(QObject):
             self.doing.emit(stage_title(event.name) + " ...")
         elif isinstance(event, protocol.Progress):
             self.doing.emit(pace(event, time.monotonic() - job.began))
-        elif isinstance(event, protocol.Error):
-            job.error = str(EngineError(event.message, hint=event.hint, found=event.found, expected=event.expected))
 
     def _on_executed(self, run: Run, ok: bool, found: dict[str, Any]) -> None:
         job = self._jobs.pop(run.number, None)
@@ -182,7 +178,7 @@ class Jobs(QObject):
         elif not ok:
             self.outcomes[run.number] = Outcome(log)
             QgsMessageLog.logMessage(log, "CoDe-MAE", Qgis.MessageLevel.Critical)
-            self.queue.finish(run, State.FAILED, job.error or _last_line(log) or tr("The run failed without a word."))
+            self.queue.finish(run, State.FAILED, job.feedback.last_error or tr("The run failed without a word."))
         else:
             loaded = result_layers.load(job.context, self._group_name(run), job.feedback, self._project)
             for expanded in (False, True):  # the tree has shown the group while it was empty: closed
@@ -208,11 +204,6 @@ def duration(seconds: float) -> str:
     hours, rest = divmod(round(seconds), 3600)
     minutes, left = divmod(rest, 60)
     return f"{hours}:{minutes:02}:{left:02}" if hours else f"{minutes}:{left:02}"
-
-
-def _last_line(text: str) -> str:
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    return lines[-1] if lines else ""
 
 
 def _legend(layers: list[QgsMapLayer]) -> dict[int, tuple[str, str]]:

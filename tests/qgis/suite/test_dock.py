@@ -220,6 +220,7 @@ def test_area_of_a_rectangle_and_of_a_layer(ready: DamageDock, replay: SimpleNam
     settle()
     run_to_end(ready)
     assert replay.arguments()["bounds"] == pytest.approx([367400, 4103800, 367500, 4103950])
+    assert ready.area.hint.text() == "100 × 150 m"
     ready.area.layer.setLayer(polygons())
     ready.area.set_kind("layer")
     settle()
@@ -302,6 +303,10 @@ def test_failure_is_said_in_one_sentence_and_logged(ready: DamageDock, replay: S
     settle(0.2)
     assert ready.result.headline.text() == told[0] and not ready.result.log.isHidden()
     assert ready.result.chart.isHidden() and list(out.iterdir()) == []
+    error["hint"] = "leave --device at auto"
+    (replay.folder / "fail").write_text(json.dumps(error))
+    run_to_end(ready)
+    assert told[-1] == "The disk is full. Leave “Device” at auto."  # no option of a command line
 
 
 def test_closing_the_project_stops_the_run_and_loads_nothing(
