@@ -468,7 +468,8 @@ class DamageDock(QDockWidget):
             self.engine.last_failure = run.message
             self.engine.tell(run.message, Qgis.MessageLevel.Critical)
         elif run.state is State.DONE:
-            self.engine.tell(_done_text(run), Qgis.MessageLevel.Success)
+            # after QGIS's own "Task complete", which would lie on top of the numbers
+            QTimer.singleShot(0, lambda: self.engine.tell(_done_text(run), Qgis.MessageLevel.Success))
         self._refresh_soon()
 
     def show_result(self, run: Run | None) -> None:

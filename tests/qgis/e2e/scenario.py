@@ -215,6 +215,8 @@ def run_again():
     expect(bars.get("Destroyed") == results["BUILDINGS_DESTROYED"] > 0, f"the chart shows {bars}")
     expect("Limits" in dock().result.limits.text(), "the limits stand under the map")
     report["buildings"] = bars
+    told = iface.messageBar().currentItem().text()
+    expect(f"{bars['Destroyed']} destroyed" in told, f"the numbers lie on top in the message bar, not {told}")
     picture("07-result")
     made.setItemVisibilityChecked(False)
 
