@@ -224,9 +224,8 @@ class SetupDialog(QDialog):
     def use_existing(self) -> None:
         """Keep the chosen Python if the toolkit in it is healthy."""
         path = self.python.filePath().strip()
-        if os.environ.get(engine.VARIABLE):
-            text = tr("The variable {name} comes before this choice: remove it and start QGIS again.")
-            self.step_line.setText(text.format(name=engine.VARIABLE))
+        if _variable_problem():
+            self.step_line.setText(_variable_problem())
             return
         try:
             runtime = engine.find(path)
@@ -304,7 +303,8 @@ class SetupDialog(QDialog):
         settings.set_runtime_python("")
         self.python.setFilePath("")
         self.bar.setValue(100)
-        self._end(tr("The runtime is ready. Close this window and run."))
+        ready = tr("The runtime is ready. Close this window and run.")
+        self._end(_variable_problem() or ready)
 
     def _on_checked(self, answer: tuple[str, engine.Health]) -> None:
         path, health = answer
@@ -321,6 +321,14 @@ class SetupDialog(QDialog):
         if error.details:
             self.log.appendPlainText(error.details)
         self._end(str(error))
+
+
+def _variable_problem() -> str:
+    """What keeps a choice made here from being used; empty if nothing does."""
+    if not os.environ.get(engine.VARIABLE):
+        return ""
+    text = tr("The variable {name} comes before this choice: remove it and start QGIS again.")
+    return text.format(name=engine.VARIABLE)
 
 
 def size_text(megabytes: float) -> str:

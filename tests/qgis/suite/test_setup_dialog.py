@@ -74,9 +74,12 @@ def dialog(made: SimpleNamespace, qtbot: object) -> Iterator[SetupDialog]:
     shown.deleteLater()
 
 
-def test_says_what_it_takes_and_creates(dialog: SetupDialog, made: SimpleNamespace) -> None:
+def test_says_what_it_takes_and_creates(
+    dialog: SetupDialog, made: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
     assert "Download about 70 MB, on disk about 220 MB, in /data/runtime (with uv)." in dialog.plan_line.text()
     settings.set_runtime_python("/old/python")
+    monkeypatch.delenv("CODEMAE_GEO_PYTHON", raising=False)
     dialog.create_button.click()
     wait_for(lambda: made.created == 1 and dialog._call is None)
     assert "ready" in dialog.step_line.text() and dialog.bar.value() == 100
@@ -147,11 +150,17 @@ def test_existing_python_is_checked_before_it_is_kept(
     settings.set_runtime_python("")
 
 
-def test_variable_comes_before_the_choice(dialog: SetupDialog, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_variable_comes_before_the_choice(
+    dialog: SetupDialog, made: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("CODEMAE_GEO_PYTHON", "/some/python")
     dialog.python.setFilePath("/other/python")
     dialog.use_button.click()
     assert "CODEMAE_GEO_PYTHON" in dialog.step_line.text() and settings.runtime_python() == ""
+    dialog.step_line.clear()
+    dialog.create_button.click()
+    wait_for(lambda: made.created == 1 and dialog._call is None)
+    assert "CODEMAE_GEO_PYTHON comes before" in dialog.step_line.text()
 
 
 def test_uninstall_asks_first(dialog: SetupDialog, made: SimpleNamespace, monkeypatch: pytest.MonkeyPatch) -> None:
