@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import rasterio
+from codemae_datasets.collection import stats
 from codemae_datasets.collection.stats import LowerCounts, Totals, measure_rasters
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -159,3 +160,12 @@ def test_real_scenes_with_and_without_data(shared: Path) -> None:
             pixels = file.read()
         valid = np.isfinite(pixels).all(0)
         check(measure_rasters([folder / name], QUANTILES), pixels[:, valid])
+
+
+def test_strips_are_bounded_by_the_values_of_all_bands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = np.random.default_rng(0).integers(0, 255, (3, 200, 60), dtype=np.uint8)
+    header = stats._header(str(write(tmp_path / "a.tif", data, blockysize=4)), None)
+    monkeypatch.setattr(stats, "STRIP_VALUES", 60 * 3 * 20)
+    strips = [values for values, _ in stats.blocks(header)]
+    assert max(values.size for values in strips) == stats.STRIP_VALUES
+    assert np.array_equal(np.concatenate(strips, axis=1), data)

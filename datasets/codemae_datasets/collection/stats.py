@@ -25,12 +25,15 @@ from rasterio.errors import NotGeoreferencedWarning, RasterioError
 
 from codemae_geo.errors import InputError
 from codemae_geo.progress import Reporter
+from codemae_geo.raster.env import gdal_env
 from codemae_geo.raster.scene import RASTER_SUFFIXES
 from codemae_geo.raster.source import alpha_index, unreadable, valid_mask
 from codemae_geo.sensors import Array, Mask
 
-#: pixels of one band read at once
-STRIP_PIXELS = 1 << 22
+#: values of all bands read at once
+STRIP_VALUES = 1 << 22
+#: bytes of blocks that GDAL keeps: every block is used once
+CACHE_BYTES = 64 * 2**20
 QUANTILES = (0.02, 0.5, 0.98)
 
 
@@ -296,6 +299,13 @@ def measure_rasters(
     if bad := [q for q in quantiles if not 0 <= q <= 1]:
         raise InputError(f"{bad[0]:g} is no quantile.", expected="numbers from 0 to 1")
     files = find_rasters(paths)
+    with gdal_env(CACHE_BYTES, threads=1):
+        return _measure(files, quantiles, nodata, workers, reporter)
+
+
+def _measure(
+    files: Sequence[str], quantiles: Sequence[float], nodata: float | None, workers: int, reporter: Reporter
+) -> list[BandStatistics]:
     headers = [_header(files[0], nodata)]
     for file in files[1:]:
         header = _header(file, nodata)
@@ -385,7 +395,7 @@ def blocks(header: _Header) -> Iterator[tuple[Array, Mask]]:
     """
     indexes = [*header.bands, *([header.alpha] if header.alpha else [])]
     with closing(_open(header.path)) as ds:
-        rows = max(1, STRIP_PIXELS // ds.width // ds.block_shapes[0][0]) * ds.block_shapes[0][0]
+        rows = max(1, STRIP_VALUES // (ds.width * len(indexes)) // ds.block_shapes[0][0]) * ds.block_shapes[0][0]
         for row in range(0, ds.height, rows):
             place = ((row, min(row + rows, ds.height)), (0, ds.width))
             try:
