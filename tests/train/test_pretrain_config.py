@@ -38,8 +38,11 @@ def test_shipped_recipes_build(name: str) -> None:
 def test_the_paper_s_settings() -> None:
     base, ablation = load_recipe("base"), load_recipe("ablation")
     assert (base.train.epochs, ablation.train.epochs) == (800, 100)
-    assert base.train.batch == 2048 and base.train.clip == 0
-    assert peak_rate(base.train) == pytest.approx(1.5e-4 * 4096 / 256)
+    # the published command takes 8 x 128 pairs and counts both images of each: "batch size of 2048 (8*128 pairs)"
+    for name in ("base", "ablation", "large"):
+        train = load_recipe(name).train
+        assert 2 * train.batch == 2048 and train.clip == 0
+        assert peak_rate(train) == pytest.approx(1.5e-4 * 2048 / 256)
     assert rate_at(base.train, 7.5) == pytest.approx(peak_rate(base.train) / 2)
     assert rate_at(base.train, 15) == pytest.approx(peak_rate(base.train))
     middle = 15 + (800 - 15) / 3
@@ -62,6 +65,10 @@ def test_unknown_recipes_and_keys() -> None:
     assert caught.value.hint == "did you mean 'train.epochs'?"
     with pytest.raises(InputError, match="not an override"):
         load_recipe("base", ["train.epochs"])
+    with pytest.raises(InputError, match="not an override"):
+        load_recipe("base", ["data.exclude=[a"])
+    with pytest.raises(InputError, match=r"train\.betas\.1"):
+        load_recipe("base", ["train.betas=[0.9,1.5]"])
 
 
 def test_masks_per_pair_or_per_batch(tmp_path: Path) -> None:

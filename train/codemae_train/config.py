@@ -6,12 +6,14 @@ import difflib
 from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import yaml  # type: ignore[import-untyped]
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from codemae_geo.errors import InputError
+
+Beta = Annotated[float, Field(ge=0, lt=1)]
 
 
 class _Part(BaseModel):
@@ -83,8 +85,8 @@ class TrainConfig(_Part):
     """How it is trained."""
 
     epochs: int = Field(default=800, ge=1)
-    #: pairs per optimizer step, over all processes and accumulated batches
-    batch: int = Field(default=2048, ge=1)
+    #: pairs per optimizer step, over all processes and accumulated batches; the published 2,048 counts both images
+    batch: int = Field(default=1024, ge=1)
     #: batches per optimizer step; the contrastive loss sees one of them at a time
     accumulate: int = Field(default=1, ge=1)
     #: learning rate for 256 images; both images of a pair count
@@ -92,7 +94,7 @@ class TrainConfig(_Part):
     min_lr: float = Field(default=0.0, ge=0)
     warmup_epochs: float = Field(default=15, ge=0)
     weight_decay: float = Field(default=0.05, ge=0)
-    betas: tuple[float, float] = (0.9, 0.95)
+    betas: tuple[Beta, Beta] = (0.9, 0.95)
     #: largest gradient norm; 0 does not clip, as published
     clip: float = Field(default=0.0, ge=0)
     precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "bf16-mixed"
@@ -100,7 +102,7 @@ class TrainConfig(_Part):
     teacher_precision: Literal["auto", "same", "bf16"] = "auto"
     compile: bool = False
     accelerator: Literal["auto", "cpu", "cuda", "mps"] = "auto"
-    #: processes per node, and nodes; torchrun and Slurm set the rest
+    #: processes per node, and nodes; where torchrun or Slurm has started processes, theirs count
     devices: int = Field(default=1, ge=1)
     nodes: int = Field(default=1, ge=1)
     seed: int = 42
@@ -214,7 +216,14 @@ def _apply(content: dict[str, Any], override: str) -> None:
         content = content.setdefault(parent, {})
         if not isinstance(content, dict):
             raise InputError(f"{override!r} is not an override.", found=f"{parent} is a value", expected="a section")
-    content[last] = yaml.safe_load(value)
+    try:
+        content[last] = yaml.safe_load(value)
+    except yaml.YAMLError as error:
+        raise InputError(
+            f"{override!r} is not an override.",
+            found=str(error).splitlines()[0],
+            expected="a YAML value, such as train.betas=[0.9,0.95]; quote it for the shell",
+        ) from error
 
 
 def recipe_text(recipe: Recipe) -> str:
