@@ -156,9 +156,12 @@ class PairTransform(nn.Module):
 # ---------------------------------------------------------------------------------------------------- samples
 
 
-#: images, in the keys of this project's samples; all others with rows and columns are masks
+#: what lies on the pixels of a sample: images; depth and elevation, in which a hole is a number too; masks
 IMAGES = ("image", "image_sar", "image_post")
+MEASURES = ("depth", "hha", "dem", "height")
 MASKS = ("mask", "valid")
+#: objects, which these transforms do not move
+OBJECTS = ("bbox_xyxy", "corners", "masks")
 #: the eight symmetries of a square as matrices on (x, y): turns by 90 degrees, then the same after a mirror
 SQUARE = torch.tensor(
     [[[1, 0], [0, 1]], [[0, 1], [-1, 0]], [[-1, 0], [0, -1]], [[0, -1], [1, 0]],
@@ -234,9 +237,11 @@ class Augment(nn.Module):
 
     Takes batches as this project's datasets and torchgeo's ``stack_samples`` make them: ``image`` (optical, or stacked
     dates ``[B, T, C, H, W]``), ``image_sar``, ``image_post`` ``[B, C, H, W]``, ``mask`` and ``valid`` ``[B, H, W]``,
-    ``label``. Whatever moves pixels moves all of them alike, masks by the nearest pixel; pixels that are not valid take
-    no part in the interpolation of others, and are 0 after it. Colours change in ``image`` and ``image_post`` only,
-    speckle and gain in ``image_sar`` only (in ``image`` with ``sar=True``); stacked dates keep their values.
+    ``label``; and ``depth``, ``hha``, ``dem``, ``height`` ``[B, C, H, W]``. Whatever moves pixels moves all of them
+    alike, masks, depth and elevation by the nearest pixel; pixels that are not valid take no part in the interpolation
+    of others, and are 0 after it. Boxes do not follow: with them only colours and noise are allowed. Colours change in
+    ``image`` and ``image_post`` only, speckle and gain in ``image_sar`` only (in ``image`` with ``sar=True``); stacked
+    dates keep their values.
 
     Args:
         size: side of the output in pixels; None keeps the input's.
@@ -307,6 +312,13 @@ class Augment(nn.Module):
         first = next((batch[key] for key in IMAGES if key in batch), None)
         if first is None:
             raise InputError("The batch has no image.", found=", ".join(batch), expected=" or ".join(IMAGES))
+        moves = self.crop or self.flip or self.square or self.size or self.mixup or self.cutmix
+        if moves and (objects := [key for key in OBJECTS if key in batch]):
+            raise InputError(
+                "Boxes and outlines would not follow the pixels.",
+                found=", ".join(objects),
+                hint="set crop=None and flip=False, and move images with boxes by torchvision.transforms.v2",
+            )
         rows = len(first)
         joint = self._draw(rows, first.shape[-2:], generator)
         apart = self._draw(rows, first.shape[-2:], generator) if self.separate else joint
@@ -314,7 +326,7 @@ class Augment(nn.Module):
         for key in IMAGES:
             if key in batch:
                 out[key] = self._move(batch[key], valid, *(apart if key == "image_sar" else joint))
-        for key in MASKS:
+        for key in (*MEASURES, *MASKS):
             if key in batch:
                 out[key] = self._move_mask(batch[key], *joint)
         if self.separate and valid is not None:
@@ -406,7 +418,7 @@ class Augment(nn.Module):
         boxes = draw_boxes(torch.tensor([list(shape)] * rows), generator, (0.02, 0.33), (0.3, 3.3))
         inside = _rectangles(boxes, shape) & (torch.rand(rows, generator=generator) < self.erase)[:, None, None]
         inside = inside.to(image.device)
-        for key in IMAGES:
+        for key in (*IMAGES, *MEASURES):
             if key in out:
                 hole = inside[(slice(None), *(None,) * (out[key].ndim - 3))]
                 out[key] = out[key].masked_fill(hole, 0)
@@ -427,7 +439,7 @@ class Augment(nn.Module):
             if "mask" in out:
                 raise InputError("MixUp cannot mix masks of classes.", hint="take cutmix")
             keep = share
-            for key in IMAGES:
+            for key in (*IMAGES, *MEASURES):
                 if key in out:
                     s = share.to(image).reshape(-1, *(1,) * (out[key].ndim - 1))
                     out[key] = s * out[key] + (1 - s) * out[key][other]
@@ -440,7 +452,7 @@ class Augment(nn.Module):
             inside = _rectangles(torch.cat([corner, side], dim=1).round(), shape)
             keep = 1 - inside.float().mean((1, 2))
             inside = inside.to(image.device)
-            for key in (*IMAGES, *MASKS, "valid_sar"):
+            for key in (*IMAGES, *MEASURES, *MASKS, "valid_sar"):
                 if key in out:
                     hole = inside[(slice(None), *(None,) * (out[key].ndim - 3))]
                     out[key] = torch.where(hole, out[key][other], out[key])

@@ -120,6 +120,18 @@ def test_images_and_masks_move_alike(square: bool) -> None:
     assert torch.equal(dates["mask"], out["mask"])
 
 
+@pytest.mark.parametrize("key", ["depth", "hha", "dem", "height"])
+def test_depth_and_elevation_move_with_the_image(key: str) -> None:
+    number = torch.arange(36 * 36).reshape(1, 1, 36, 36).float().expand(4, -1, -1, -1)
+    batch = {"image": number.clone(), "mask": number[:, 0].long(), key: number.clone()}
+    out = Augment(24, square=True)(batch, seeded(1))
+    assert torch.equal(out[key], out["mask"][:, None].float())  # nearest: no number that was not there
+    erased = Augment(crop=None, flip=False, erase=1.0)(batch, seeded(1))
+    assert ((erased[key] == 0) == (erased["image"] == 0)).all() and (erased[key] == 0).sum() > 4
+    mixed = Augment(crop=None, flip=False, cutmix=1.0)(batch, seeded(1))
+    assert torch.equal(mixed[key], mixed["image"])
+
+
 def test_the_eight_symmetries_are_exact() -> None:
     image = torch.rand(8, 2, 17, 17)
     whole = torch.tensor([[0.0, 0.0, 17.0, 17.0]] * 8)
@@ -240,3 +252,7 @@ def test_what_does_not_fit_says_so() -> None:
         Augment(hue=0.1)({"image": torch.rand(1, 4, 8, 8)}, seeded(0))
     with pytest.raises(InputError, match="need a square"):
         Augment(square=True)({"image": torch.rand(1, 3, 8, 9)}, seeded(0))
+    with pytest.raises(InputError, match="would not follow"):
+        Augment()({"image": torch.rand(1, 3, 8, 8), "bbox_xyxy": [torch.rand(2, 4)]}, seeded(0))
+    colours = Augment(crop=None, flip=False, brightness=0.1)
+    assert "bbox_xyxy" in colours({"image": torch.rand(1, 3, 8, 8), "bbox_xyxy": [torch.rand(2, 4)]}, seeded(0))
