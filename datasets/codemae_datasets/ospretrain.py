@@ -207,5 +207,5 @@ def listed_names(path: Path) -> list[str]:
     """The file names of a list, each with ``.png``; none where there is no list."""
     if not path.is_file():
         return []
-    lines = (line.strip() for line in path.read_text(encoding="utf-8").splitlines())
+    lines = (line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines())
     return [line if line.endswith(".png") else f"{line}.png" for line in lines if line]

@@ -84,6 +84,17 @@ def test_a_listed_image_that_is_missing_is_named(tmp_path: Path) -> None:
         open_dataset("resisc45", root)
 
 
+def test_lists_may_begin_with_a_byte_order_mark_and_other_encodings_are_named(tmp_path: Path) -> None:
+    root = make("resisc45", tmp_path)
+    path = root / "resisc45-train.txt"
+    count, text = len(open_dataset("resisc45", root)), path.read_text(encoding="utf-8")
+    path.write_text(text, encoding="utf-8-sig")
+    assert len(open_dataset("resisc45", root)) == count
+    path.write_text(f"{text}\u673a\u573a.jpg\n", encoding="gbk")
+    with pytest.raises(InputError, match=r"resisc45-train\.txt is no text in UTF-8"):
+        open_dataset("resisc45", root)
+
+
 def test_a_folder_that_is_no_class_is_named(tmp_path: Path) -> None:
     root = make("whu_rs19", tmp_path)
     (root / "WHU-RS19" / "Airfield").mkdir()

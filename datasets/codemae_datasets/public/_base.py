@@ -276,8 +276,15 @@ class PublicDataset(NonGeoDataset):
 
         Raises:
             NotFoundError: no such list.
+            InputError: it is no text.
         """
-        return [line.strip() for line in self._need(path).read_text(encoding="utf-8").splitlines() if line.strip()]
+        try:
+            text = self._need(path).read_text(encoding="utf-8-sig")  # with a byte order mark where an editor wrote one
+        except UnicodeDecodeError as error:
+            raise InputError(
+                f"The list {path} is no text in UTF-8.", found=str(error), hint="fetch it again, or convert it"
+            ) from error
+        return [line.strip() for line in text.splitlines() if line.strip()]
 
     def _listed(self) -> list[Item]:
         """The index; where files are missing, after unpacking or fetching the archives."""
