@@ -22,6 +22,7 @@ from affine import Affine
 from odc.geo.crs import CRS as OdcCRS
 from odc.geo.geobox import GeoBox
 from pyproj import CRS
+from pyproj.exceptions import CRSError
 from rasterio.enums import ColorInterp
 from rasterio.errors import RasterioError
 from torch import Tensor
@@ -883,7 +884,12 @@ def _naive(times: Any) -> Any:
 
 def _crs_text(crs: Any) -> str:
     """Anything that means a CRS, as a code where it has one, else as WKT."""
-    known = CRS.from_user_input(str(crs) if isinstance(crs, OdcCRS) else crs)
+    try:
+        known = CRS.from_user_input(str(crs) if isinstance(crs, OdcCRS) else crs)
+    except CRSError as error:
+        raise InputError(
+            f"There is no coordinate reference system {crs!r}.", found=str(error), expected="EPSG:<code>, or WKT"
+        ) from error
     authority = known.to_authority(min_confidence=100)
     return ":".join(authority) if authority else known.to_wkt()
 

@@ -551,6 +551,8 @@ def test_bad_folders_bands_and_types(scenes: Path, tmp_path: Path) -> None:
         OpticalScenes(tmp_path / "empty")
     with pytest.raises(InputError, match="bands"):
         SARScenes(scenes / "sar", bands=[2])
+    with pytest.raises(InputError, match="no coordinate reference system 'EPSG:999999'"):
+        OpticalScenes(scenes / "optical", crs="EPSG:999999")
     optical = OpticalScenes(scenes / "optical")
     with pytest.raises(InputError, match="room for a window"):
         RandomPlaces(optical & SARScenes(scenes / "sar"), window=512, count=1)
