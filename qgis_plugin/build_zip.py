@@ -16,7 +16,7 @@ import zipfile
 from pathlib import Path, PurePosixPath
 
 sys.path.insert(0, str(Path(__file__).parent))
-from i18n import compile_qm, read_ts
+from i18n import compile_qm, read_ts, texts
 
 PLUGIN = Path(__file__).with_name("codemae_qgis")
 MOST_BYTES = 25_000_000
@@ -42,6 +42,8 @@ def build(folder: Path) -> Path:
                 _add(archive, name[:-3] + ".qm", compile_qm(read_ts(path)))
             elif path.suffix != ".pyc":
                 _add(archive, name, path.read_bytes())
+        english = compile_qm({key: key[1] for key in texts()})
+        _add(archive, f"{PLUGIN.name}/i18n/{PLUGIN.name}_en.qm", english)
     return target
 
 

@@ -10,6 +10,7 @@ import tempfile
 from types import TracebackType
 
 from .engine.errors import EngineError
+from .engine.words import tr
 
 #: what belongs to a raster `name.tif`: endings added to the whole name, endings instead of the name's own
 _RASTER_ADDED = (".aux.xml", ".msk", ".ovr")
@@ -23,15 +24,17 @@ def folder_problem(path: str) -> str:
     """Why no file can be written at ``path``, as a sentence; empty if one can."""
     folder = os.path.dirname(os.path.abspath(path))
     if os.path.isdir(path):
-        return f"{path} is a folder; choose the name of a file in it."
+        return tr("{path} is a folder; choose the name of a file in it.").format(path=path)
     if os.path.exists(folder) and not os.path.isdir(folder):
-        return f"{folder} is a file, not a folder; choose another place for the output."
+        return tr("{path} is a file, not a folder; choose another place for the output.").format(path=folder)
     if not os.path.isdir(folder):
-        return f"The folder {folder} does not exist; create it or choose another one."
+        return tr("The folder {folder} does not exist; create it or choose another one.").format(folder=folder)
     try:
         os.rmdir(tempfile.mkdtemp(prefix=".codemae-", dir=folder))
     except OSError:
-        return f"The folder {folder} cannot be written to; choose another one or ask for the right to write there."
+        return tr(
+            "The folder {folder} cannot be written to; choose another one or ask for the right to write there."
+        ).format(folder=folder)
     return ""
 
 
@@ -127,9 +130,9 @@ class Delivery:
                 elif os.path.exists(path):
                     os.unlink(path)
             raise EngineError(
-                f"{final} cannot be replaced ({error.strerror or error})",
+                tr("{path} cannot be replaced ({reason})").format(path=final, reason=error.strerror or error),
                 code="output",
-                hint="close the program that uses it, remove the layer from QGIS, or choose another name",
+                hint=tr("close the program that uses it, remove the layer from QGIS, or choose another name"),
             ) from error
 
 
@@ -149,7 +152,9 @@ def vector_sidecars(path: str) -> list[str]:
 def full_disk(folder: str) -> EngineError:
     """No space is left."""
     return EngineError(
-        f"the disk that holds {folder} is full", code="output", hint="free some space or choose another disk"
+        tr("the disk that holds {folder} is full").format(folder=folder),
+        code="output",
+        hint=tr("free some space or choose another disk"),
     )
 
 
@@ -157,5 +162,7 @@ def _failure(error: OSError, folder: str) -> EngineError:
     if error.errno in (errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC)):
         return full_disk(folder)
     return EngineError(
-        f"{folder} cannot be written to ({error.strerror or error})", code="output", hint="choose another folder"
+        tr("{folder} cannot be written to ({reason})").format(folder=folder, reason=error.strerror or error),
+        code="output",
+        hint=tr("choose another folder"),
     )

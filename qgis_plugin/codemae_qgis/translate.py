@@ -7,6 +7,8 @@ import os
 from qgis.core import QgsApplication
 from qgis.PyQt.QtCore import QCoreApplication, QTranslator
 
+from .engine import words
+
 #: one context for all texts, so that a catalogue is one flat list
 CONTEXT = "codemae"
 
@@ -14,6 +16,10 @@ CONTEXT = "codemae"
 def tr(text: str) -> str:
     """``text`` in the user's language, or as it is."""
     return QCoreApplication.translate(CONTEXT, text)
+
+
+# the engine's package knows no Qt
+words.translate = tr
 
 
 def install() -> QTranslator | None:

@@ -10,6 +10,7 @@ from qgis.PyQt.QtXml import QDomDocument
 
 from .deliver import full_disk
 from .engine.errors import EngineError
+from .translate import tr
 
 #: bytes below which a write that failed is taken for a full disk
 _LITTLE = 2**18
@@ -39,9 +40,9 @@ def copy_layer(
     options.fileEncoding = "UTF-8"
     if not options.driverName:
         raise EngineError(
-            f"QGIS knows no vector format that ends in .{ending}",
+            tr("QGIS knows no vector format that ends in .{ending}").format(ending=ending),
             code="output",
-            hint="choose a name that ends in .gpkg",
+            hint=tr("choose a name that ends in .gpkg"),
         )
     error, message, *_ = QgsVectorFileWriter.writeAsVectorFormatV3(
         original, destination, context.transformContext(), options
@@ -51,9 +52,9 @@ def copy_layer(
         if shutil.disk_usage(os.path.dirname(destination)).free < _LITTLE:
             raise full_disk(os.path.dirname(os.path.dirname(destination)))
         raise EngineError(
-            f"the layer {layer} cannot be written as {options.driverName}",
+            tr("the layer {layer} cannot be written as {format}").format(layer=layer, format=options.driverName),
             code="output",
-            hint="choose another place, or a name that ends in .gpkg",
+            hint=tr("choose another place, or a name that ends in .gpkg"),
             details=message,
         )
     style = QDomDocument()

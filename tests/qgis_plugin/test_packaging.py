@@ -44,7 +44,7 @@ def test_zip_keeps_all_rules_and_is_reproducible(built: Path, tmp_path: Path) ->
     with zipfile.ZipFile(built) as archive:
         names = set(archive.namelist())
     assert {f"codemae_qgis/{p.relative_to(PLUGIN).as_posix()}" for p in SOURCES} <= names
-    assert "codemae_qgis/i18n/codemae_qgis_de.qm" in names
+    assert {f"codemae_qgis/i18n/codemae_qgis_{language}.qm" for language in ("de", "en")} <= names
     assert built.stat().st_size < 1_000_000
 
 
@@ -168,6 +168,16 @@ def test_sources_are_not_executable() -> None:
 
 
 # catalogues
+
+
+def test_every_sentence_of_an_error_can_be_translated() -> None:
+    for path in SOURCES:
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "EngineError":
+                for text in [*node.args[:1], *(k.value for k in node.keywords if k.arg == "hint")]:
+                    parts = text.values if isinstance(text, ast.JoinedStr) else [text]
+                    words = [p.value for p in parts if isinstance(p, ast.Constant) and isinstance(p.value, str)]
+                    assert not re.search("[a-z]", " ".join(words)), f"{path.name}:{node.lineno} without tr()"
 
 
 def test_catalogues_are_complete(capsys: pytest.CaptureFixture[str]) -> None:

@@ -91,7 +91,7 @@ def test_failed_step_is_repeated_and_finished_ones_are_not(wheels: Path, tmp_pat
     hidden = tmp_path / "hidden"
     torch = next(wheels.glob("torch*"))
     shutil.move(torch, hidden)
-    with pytest.raises(EngineError, match=r"(?s)Installing pytorch failed.*try again") as info:
+    with pytest.raises(EngineError, match=r"(?s)Installing PyTorch failed.*try again") as info:
         setup.create(plan)
     assert "torch" in info.value.details
     shutil.move(hidden, torch)
@@ -157,7 +157,7 @@ def test_full_disk_is_said_before_anything_is_downloaded(
 
 def test_folder_that_cannot_be_made(wheels: Path, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(EngineError, match=r"cannot be written to.*Choose another folder"):
+    with pytest.raises(EngineError, match=r"cannot be written to.*Ask for the right"):
         setup.create(setup.plan(tmp_path / "file" / "env", wheels=wheels))
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from .words import tr
+
 
 class EngineError(Exception):
     """Something that the user can act on.
@@ -36,9 +38,9 @@ class EngineError(Exception):
     def __str__(self) -> str:
         parts = [_sentence(self.message)]
         if self.found:
-            parts.append(_sentence("Found: " + self.found))
+            parts.append(_sentence(tr("Found: {text}").format(text=self.found)))
         if self.expected:
-            parts.append(_sentence("Expected: " + self.expected))
+            parts.append(_sentence(tr("Expected: {text}").format(text=self.expected)))
         if self.hint:
             parts.append(_sentence(self.hint))
         return " ".join(parts)
@@ -48,7 +50,7 @@ class Cancelled(EngineError):
     """The run was stopped by the user; it left nothing behind."""
 
     def __init__(self) -> None:
-        super().__init__("Cancelled; nothing was written", code="cancelled")
+        super().__init__(tr("Cancelled; nothing was written"), code="cancelled")
 
 
 def _sentence(text: str) -> str:

@@ -17,6 +17,7 @@ from types import TracebackType
 from typing import IO, Any
 
 from .errors import Cancelled, EngineError
+from .words import tr
 
 #: variables that make a Python, GDAL, PROJ or Qt of one environment load the files of another
 _FOREIGN = ("PYTHON", "CONDA", "GDAL_", "OGR_", "PROJ_", "DYLD_", "QT_", "QGIS_", "LD_")
@@ -96,9 +97,9 @@ class Child:
             )
         except OSError as error:
             raise EngineError(
-                f"{command[0]} cannot be started ({error.strerror or error})",
+                tr("{program} cannot be started ({reason})").format(program=command[0], reason=error.strerror or error),
                 code="runtime-broken",
-                hint="open Raster > CoDe-MAE > Set up runtime and create the runtime again, or point to another one",
+                hint=tr("Open Raster > CoDe-MAE > Set up runtime and create it again, or choose another one"),
             ) from error
         self._lines: queue.Queue[str | None] = queue.Queue()
         self._tail: deque[str] = deque(maxlen=TAIL)
@@ -136,7 +137,12 @@ class Child:
                 raise Cancelled
             if end is not None and time.monotonic() > end:
                 self.stop()
-                raise EngineError(f"no answer within {timeout:g} seconds", code="timeout", details=self.tail)
+                raise EngineError(
+                    tr("no answer within {seconds} seconds").format(seconds=f"{timeout:g}"),
+                    code="timeout",
+                    hint=tr("try again when the computer has less to do"),
+                    details=self.tail,
+                )
             try:
                 line = self._lines.get(timeout=POLL)
             except queue.Empty:

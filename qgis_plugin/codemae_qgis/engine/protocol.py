@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Union
 
 from .errors import EngineError
+from .words import tr
 
 #: version that this plugin speaks; another major version is refused
 PROTOCOL = 1
@@ -133,9 +134,11 @@ def check(hello: Hello) -> None:
         return
     newer = hello.protocol > PROTOCOL if isinstance(hello.protocol, int) else False
     raise EngineError(
-        f"the codemae-geo runtime {hello.version} speaks protocol {hello.protocol}, this plugin speaks {PROTOCOL}",
+        tr("the codemae-geo runtime {version} speaks protocol {its}, this plugin speaks {ours}").format(
+            version=hello.version, its=hello.protocol, ours=PROTOCOL
+        ),
         code="protocol",
-        hint="update the CoDe-MAE plugin in the plugin manager"
+        hint=tr("Update the CoDe-MAE plugin in the plugin manager")
         if newer
-        else "open Raster > CoDe-MAE > Set up runtime and update the runtime",
+        else tr("Open Raster > CoDe-MAE > Set up runtime and update the runtime"),
     )

@@ -13,6 +13,7 @@ from . import protocol
 from .errors import Cancelled, EngineError
 from .process import Child
 from .runtime import Runtime, broken, call
+from .words import tr
 
 __all__ = ["Cancelled", "EngineError", "Outcome", "call", "run"]
 
@@ -102,7 +103,7 @@ def _run(runtime: Runtime, path: str, on_event: OnEvent, is_cancelled: IsCancell
             raise EngineError(
                 _death(status),
                 code="died",
-                hint="run it again on a smaller area or on the CPU; the log has the last lines that it printed",
+                hint=tr("run it again on a smaller area or on the CPU; the log has the last lines that it printed"),
                 details=child.tail,
             )
     return Outcome(last.outputs, last.summary, warnings, hello.version, hello.device)
@@ -111,7 +112,7 @@ def _run(runtime: Runtime, path: str, on_event: OnEvent, is_cancelled: IsCancell
 def _death(status: int) -> str:
     """How an engine ended that sent neither a result nor an error."""
     if status == -9:
-        return "the engine was killed, most likely because the computer ran out of memory"
+        return tr("the engine was killed, most likely because the computer ran out of memory")
     if status < 0:
-        return f"the engine was ended by signal {-status}"
-    return f"the engine stopped without a result (exit status {status})"
+        return tr("the engine was ended by signal {number}").format(number=-status)
+    return tr("the engine stopped without a result (exit status {status})").format(status=status)

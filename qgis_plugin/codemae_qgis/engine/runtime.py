@@ -16,13 +16,12 @@ from typing import Any
 from . import protocol
 from .errors import EngineError
 from .process import Child
+from .words import tr
 
 #: environment variable that names the Python of a runtime before anything else
 VARIABLE = "CODEMAE_GEO_PYTHON"
 #: seconds that `doctor` gets: the first import of torch from a cold disk is slow
 DOCTOR_TIMEOUT = 60.0
-
-_SET_UP = "Open Raster > CoDe-MAE > Set up runtime"
 
 
 @dataclass(frozen=True)
@@ -112,9 +111,9 @@ def find(setting: str = "") -> Runtime:
         python = venv_python(Path(os.path.realpath(script)).parent.parent)
         return with_python(python, "path") if python.is_file() else Runtime((script,), "path")
     raise EngineError(
-        "there is no codemae-geo runtime yet",
+        tr("there is no codemae-geo runtime yet"),
         code="runtime-missing",
-        hint=f"{_SET_UP} to create one or to point to an existing one",
+        hint=tr("Open Raster > CoDe-MAE > Set up runtime to create one or to point to an existing one"),
     )
 
 
@@ -123,12 +122,12 @@ def _chosen(value: str, origin: str) -> Runtime:
     if path.is_dir():
         path = venv_python(path)
     if not path.is_file():
-        where = f"the variable {VARIABLE}" if origin == "variable" else "the setting"
-        raise EngineError(
-            f"{where} names a codemae-geo runtime that is not there: {value}",
-            code="runtime-missing",
-            hint=f"{_SET_UP} and choose another one" if origin == "setting" else "Correct or remove the variable",
-        )
+        if origin == "variable":
+            message = tr("the variable {name} names a codemae-geo runtime that is not there: {path}")
+            hint = tr("Correct or remove the variable")
+        else:
+            message, hint = tr("the setting names a codemae-geo runtime that is not there: {path}"), _choose_another()
+        raise EngineError(message.format(name=VARIABLE, path=value), code="runtime-missing", hint=hint)
     if path.stem.lower() == "codemae":
         return Runtime((str(path),), origin)
     return with_python(path, origin)
@@ -144,19 +143,25 @@ def broken(runtime: Runtime, status: int, tail: str) -> EngineError:
     """Why a runtime ended before it said hello."""
     where = runtime.program
     if re.search(r"No module named '?codemae_(cli|geo)", tail):
-        message, code = f"codemae-geo is not installed in {where}", "runtime-broken"
-        hint = f"{_SET_UP} to install it there or to choose another one"
-    elif "No such command" in tail:
-        message, code = f"the codemae-geo in {where} is too old for this plugin", "runtime-old"
-        hint = f"{_SET_UP} and update it to {protocol.OLDEST_TOOLKIT} or later"
-    else:
-        lines = [line.strip() for line in tail.splitlines() if line.strip()]
-        message = f"the codemae-geo runtime {where} does not start (exit status {status})"
-        code = "runtime-broken"
-        if lines:
-            message += f": {lines[-1]}"
-        hint = f"{_SET_UP} and create it again"
-    return EngineError(message, code=code, hint=hint, details=tail)
+        message = tr("codemae-geo is not installed in {program}").format(program=where)
+        hint = tr("Open Raster > CoDe-MAE > Set up runtime to install it there or to choose another one")
+        return EngineError(message, code="runtime-broken", hint=hint, details=tail)
+    if "No such command" in tail or "No such option" in tail:
+        return _too_old(tr("the codemae-geo in {program} is too old for this plugin").format(program=where), tail)
+    lines = [line.strip() for line in tail.splitlines() if line.strip()]
+    message = tr("the codemae-geo runtime {program} does not start (exit status {status})")
+    message = ": ".join([message.format(program=where, status=status), *lines[-1:]])
+    hint = tr("Open Raster > CoDe-MAE > Set up runtime and create it again, or choose another one")
+    return EngineError(message, code="runtime-broken", hint=hint, details=tail)
+
+
+def _too_old(message: str, tail: str = "") -> EngineError:
+    hint = tr("Open Raster > CoDe-MAE > Set up runtime and update it to {version} or later")
+    return EngineError(message, code="runtime-old", hint=hint.format(version=protocol.OLDEST_TOOLKIT), details=tail)
+
+
+def _choose_another() -> str:
+    return tr("Open Raster > CoDe-MAE > Set up runtime and choose another one")
 
 
 def call(
@@ -183,9 +188,9 @@ def _json(runtime: Runtime, text: str) -> dict[str, Any]:
         data = None
     if not isinstance(data, dict):
         raise EngineError(
-            f"{runtime.program} answers something else than codemae-geo",
+            tr("{program} answers something else than codemae-geo").format(program=runtime.program),
             code="runtime-broken",
-            hint=f"{_SET_UP} and choose another one",
+            hint=_choose_another(),
             details=text[-2000:],
         )
     if "error" in data:
@@ -209,11 +214,8 @@ def health(runtime: Runtime, refresh: bool = False, is_cancelled: Callable[[], b
         report = _json(runtime, call(runtime, "doctor", "--json", is_cancelled=is_cancelled))
         version = str(report.get("version", ""))
         if "protocol" not in report or _numbers(version) < _numbers(protocol.OLDEST_TOOLKIT):
-            raise EngineError(
-                f"the codemae-geo {version} in {runtime.program} is too old for this plugin",
-                code="runtime-old",
-                hint=f"{_SET_UP} and update it to {protocol.OLDEST_TOOLKIT} or later",
-            )
+            message = tr("the codemae-geo {version} in {program} is too old for this plugin")
+            raise _too_old(message.format(version=version, program=runtime.program))
         protocol.check(protocol.Hello(report["protocol"], version))
         _known_health[key] = Health(
             version,
@@ -273,7 +275,9 @@ def sample_pair(runtime: Runtime) -> SamplePair:
         if all((folder / name).is_file() for name in names):
             return _copied(folder, names)
     raise EngineError(
-        f"the codemae-geo in {runtime.program} has no sample pair", code="runtime-broken", hint=f"{_SET_UP} again"
+        tr("the codemae-geo in {program} has no sample pair").format(program=runtime.program),
+        code="runtime-broken",
+        hint=tr("Open Raster > CoDe-MAE > Set up runtime and create it again, or choose another one"),
     )
 
 
@@ -287,9 +291,11 @@ def _copied(folder: Path, names: tuple[str, str, str]) -> SamplePair:
                 (target / f"{name}.part").replace(target / name)
     except OSError as error:
         raise EngineError(
-            f"the sample pair cannot be copied to {target} ({error.strerror or error})",
+            tr("the sample pair cannot be copied to {folder} ({reason})").format(
+                folder=target, reason=error.strerror or error
+            ),
             code="output",
-            hint="free some space there",
+            hint=tr("free some space there"),
         ) from error
     return SamplePair(*(str(target / name) for name in names))
 

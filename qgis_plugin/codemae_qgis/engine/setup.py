@@ -18,6 +18,7 @@ from typing import Any, Callable
 from .errors import Cancelled, EngineError
 from .process import Child, clean_environment
 from .runtime import Health, Runtime, health, managed_folder, venv_python, with_python
+from .words import tr
 
 #: the toolkit that fits this plugin
 PACKAGE = "codemae-geo==0.1.0"
@@ -154,11 +155,12 @@ def plan(
     torch = (*install, *source, *(("--index-url", index) if index else ()), *(("--no-deps",) if lone else ()), *builds)
     libraries = (*install, *source, "--no-deps", "-r", str(folder / "libraries.txt"))
     toolkit = (*install, *source, "--no-deps", package or PACKAGE)
+    build = "cpu" if variant == "cpu" or sys.platform == "darwin" else "cuda"
     steps = [
-        _step("environment", "Creating the environment", make, "environment"),
-        _step("libraries", "Installing libraries", libraries, "libraries"),
-        _step("torch", "Installing PyTorch", torch, "cpu" if variant == "cpu" or sys.platform == "darwin" else "cuda"),
-        _step("toolkit", "Installing codemae-geo", toolkit, "toolkit"),
+        _step("environment", tr("Creating the environment"), make, "environment"),
+        _step("libraries", tr("Installing libraries"), libraries, "libraries"),
+        _step("torch", tr("Installing PyTorch"), torch, build),
+        _step("toolkit", tr("Installing codemae-geo"), toolkit, "toolkit"),
     ]
     return Plan(folder, "uv" if uv else "venv", variant, tuple(steps))
 
@@ -196,10 +198,10 @@ def no_python(folder: Path) -> EngineError:
     """Neither uv nor a Python: what the user can do."""
     python = venv_python(folder)
     return EngineError(
-        "making a runtime needs uv or Python 3.11 to 3.13 (with its venv module), and neither was found",
+        tr("making a runtime needs uv or Python 3.11 to 3.13 (with its venv module), and neither was found"),
         code="no-python",
-        hint="install uv (https://docs.astral.sh/uv/) or Python and try again, or run two commands in a terminal:\n"
-        f'python3 -m venv "{folder}"\n"{python}" -m pip install {PACKAGE}',
+        hint=tr("install uv (https://docs.astral.sh/uv/) or Python and try again, or run two commands in a terminal:")
+        + f'\npython3 -m venv "{folder}"\n"{python}" -m pip install {PACKAGE}',
     )
 
 
@@ -266,16 +268,18 @@ def _begin(work: Plan) -> list[str]:
         needed = sum(step.disk_mb for step in work.steps if step.name not in done)
         if free < needed:
             raise EngineError(
-                f"the runtime needs about {needed} MB and the disk of {work.folder} has {free} MB free",
+                tr("the runtime needs about {needed} MB and the disk of {folder} has {free} MB free").format(
+                    needed=needed, folder=work.folder, free=free
+                ),
                 code="output",
-                hint="free some space or choose another folder",
+                hint=tr("free some space there"),
             )
         _mark(work, done)
     except OSError as error:
         raise EngineError(
-            f"{work.folder} cannot be written to ({error.strerror or error})",
+            tr("{folder} cannot be written to ({reason})").format(folder=work.folder, reason=error.strerror or error),
             code="output",
-            hint="choose another folder",
+            hint=tr("ask for the right to write there"),
         ) from error
     return done
 
@@ -291,12 +295,14 @@ def _run(
     if is_cancelled is not None and is_cancelled():
         raise Cancelled
     if status != 0:
-        reason = next((x.strip() for x in child.tail.splitlines() if "rror" in x or "No space" in x), "see the log")
+        reason = next((x.strip() for x in child.tail.splitlines() if "rror" in x or "No space" in x), tr("see the log"))
         raise EngineError(
-            f"{step.title.lower()} failed: {reason}",
+            tr("{step} failed: {reason}").format(step=step.title, reason=reason),
             code="setup",
-            hint="check the network, the proxy (Settings > Options > Network) and the free disk space, and try again; "
-            "finished steps are not repeated",
+            hint=tr(
+                "check the network, the proxy (Settings > Options > Network) and the free disk space, and try again; "
+                "finished steps are not repeated"
+            ),
             details=child.tail,
         )
 
@@ -304,12 +310,16 @@ def _run(
 def _check_folder(folder: Path) -> None:
     """Refuse a folder with other things in it: set-up removes and replaces what it made, and nothing else."""
     if folder.exists() and not folder.is_dir():
-        raise EngineError(f"{folder} is a file", code="output", hint="choose another folder")
+        raise EngineError(
+            tr("{path} is a file, and a folder is needed there").format(path=folder),
+            code="output",
+            hint=tr("move it away and try again"),
+        )
     if folder.is_dir() and any(folder.iterdir()) and _marker(folder) is None:
         raise EngineError(
-            f"the folder {folder} has content that set-up did not make",
+            tr("the folder {folder} has content that set-up did not make").format(folder=folder),
             code="output",
-            hint="choose an empty folder, or point to the environment in it instead of making one",
+            hint=tr("empty it, or point to the environment in it instead of making one"),
         )
 
 
@@ -339,7 +349,9 @@ def remove(folder: Path | str | None = None) -> None:
         return
     if _marker(folder) is None:
         raise EngineError(
-            f"{folder} was not made by set-up and is left alone", code="output", hint="delete it by hand if you want"
+            tr("{folder} was not made by set-up and is left alone").format(folder=folder),
+            code="output",
+            hint=tr("delete it by hand if you want"),
         )
     marker = (folder / _MARKER).read_text(encoding="utf-8")
     try:
@@ -348,9 +360,9 @@ def remove(folder: Path | str | None = None) -> None:
         if folder.exists():  # still ours when it is tried again
             (folder / _MARKER).write_text(marker, encoding="utf-8")
         raise EngineError(
-            f"{folder} cannot be deleted ({error.strerror or error})",
+            tr("{folder} cannot be deleted ({reason})").format(folder=folder, reason=error.strerror or error),
             code="output",
-            hint="stop running maps and try again",
+            hint=tr("stop running maps and try again"),
         ) from error
 
 

@@ -102,7 +102,7 @@ class EngineRow(QWidget):
 
     def copy_diagnostics(self) -> None:
         """Facts for whoever helps, to the clipboard; the home folder is masked."""
-        unknown = self.error or EngineError("not looked for yet")
+        unknown = self.error or EngineError(tr("not looked for yet"))
         extra = {
             "plugin": pluginMetadata("codemae_qgis", "version"),
             "QGIS": Qgis.QGIS_VERSION,

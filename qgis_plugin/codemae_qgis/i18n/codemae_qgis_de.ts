@@ -124,6 +124,10 @@
     <translation>Diesen Lauf abbrechen</translation>
   </message>
   <message>
+    <source>Cancelled; nothing was written</source>
+    <translation>Abgebrochen; es wurde nichts geschrieben</translation>
+  </message>
+  <message>
     <source>Cancelled; nothing was written.</source>
     <translation>Abgebrochen; nichts wurde geschrieben.</translation>
   </message>
@@ -268,6 +272,10 @@ Alles läuft auf diesem Rechner. Die Karte ist die Meinung eines Modells: Lesen 
     <translation>Protokoll kopieren</translation>
   </message>
   <message>
+    <source>Correct or remove the variable</source>
+    <translation>Berichtigen oder entfernen Sie die Variable</translation>
+  </message>
+  <message>
     <source>Create</source>
     <translation>Anlegen</translation>
   </message>
@@ -278,6 +286,10 @@ Alles läuft auf diesem Rechner. Die Karte ist die Meinung eines Modells: Lesen 
   <message>
     <source>Create the CoDe-MAE runtime</source>
     <translation>Laufzeitumgebung von CoDe-MAE anlegen</translation>
+  </message>
+  <message>
+    <source>Creating the environment</source>
+    <translation>Umgebung wird angelegt</translation>
   </message>
   <message>
     <source>Damage class of each building</source>
@@ -360,6 +372,10 @@ Alles läuft auf diesem Rechner. Die Karte ist die Meinung eines Modells: Lesen 
     <translation>Jeder Lauf legt in diesem Ordner einen neuen an</translation>
   </message>
   <message>
+    <source>Expected: {text}</source>
+    <translation>Erwartet: {text}</translation>
+  </message>
+  <message>
     <source>Extent</source>
     <translation>Ausdehnung</translation>
   </message>
@@ -386,6 +402,10 @@ Alles läuft auf diesem Rechner. Die Karte ist die Meinung eines Modells: Lesen 
   <message>
     <source>Folder for the results</source>
     <translation>Ordner für die Ergebnisse</translation>
+  </message>
+  <message>
+    <source>Found: {text}</source>
+    <translation>Gefunden: {text}</translation>
   </message>
   <message>
     <source>From a file...</source>
@@ -422,6 +442,18 @@ Das Modellpaket sagt, welchen Sensor und welche Kanäle es braucht; Szenen jeder
   <message>
     <source>In use: {program}, {origin}.</source>
     <translation>In Gebrauch: {program}, {origin}.</translation>
+  </message>
+  <message>
+    <source>Installing PyTorch</source>
+    <translation>PyTorch wird installiert</translation>
+  </message>
+  <message>
+    <source>Installing codemae-geo</source>
+    <translation>codemae-geo wird installiert</translation>
+  </message>
+  <message>
+    <source>Installing libraries</source>
+    <translation>Bibliotheken werden installiert</translation>
   </message>
   <message>
     <source>Intact</source>
@@ -584,6 +616,30 @@ Das Modellpaket sagt, welchen Sensor und welche Kanäle es braucht; Szenen jeder
     <translation>Nur nahe an Gebäuden</translation>
   </message>
   <message>
+    <source>Open Raster &gt; CoDe-MAE &gt; Set up runtime and choose another one</source>
+    <translation>Öffnen Sie Raster &gt; CoDe-MAE &gt; Laufzeitumgebung einrichten und wählen Sie eine andere</translation>
+  </message>
+  <message>
+    <source>Open Raster &gt; CoDe-MAE &gt; Set up runtime and create it again, or choose another one</source>
+    <translation>Öffnen Sie Raster &gt; CoDe-MAE &gt; Laufzeitumgebung einrichten und legen Sie sie neu an, oder wählen Sie eine andere</translation>
+  </message>
+  <message>
+    <source>Open Raster &gt; CoDe-MAE &gt; Set up runtime and update it to {version} or later</source>
+    <translation>Öffnen Sie Raster &gt; CoDe-MAE &gt; Laufzeitumgebung einrichten und aktualisieren Sie sie auf {version} oder neuer</translation>
+  </message>
+  <message>
+    <source>Open Raster &gt; CoDe-MAE &gt; Set up runtime and update the runtime</source>
+    <translation>Öffnen Sie Raster &gt; CoDe-MAE &gt; Laufzeitumgebung einrichten und aktualisieren Sie die Laufzeitumgebung</translation>
+  </message>
+  <message>
+    <source>Open Raster &gt; CoDe-MAE &gt; Set up runtime to create one or to point to an existing one</source>
+    <translation>Öffnen Sie Raster &gt; CoDe-MAE &gt; Laufzeitumgebung einrichten, um eine anzulegen oder eine vorhandene zu wählen</translation>
+  </message>
+  <message>
+    <source>Open Raster &gt; CoDe-MAE &gt; Set up runtime to install it there or to choose another one</source>
+    <translation>Öffnen Sie Raster &gt; CoDe-MAE &gt; Laufzeitumgebung einrichten, um es dort zu installieren oder eine andere zu wählen</translation>
+  </message>
+  <message>
     <source>Optical</source>
     <translation>Optisch</translation>
   </message>
@@ -630,6 +686,10 @@ Das Modellpaket sagt, welchen Sensor und welche Kanäle es braucht; Szenen jeder
   <message>
     <source>QGIS cannot read {files}.</source>
     <translation>QGIS kann {files} nicht lesen.</translation>
+  </message>
+  <message>
+    <source>QGIS knows no vector format that ends in .{ending}</source>
+    <translation>QGIS kennt kein Vektorformat mit der Endung .{ending}</translation>
   </message>
   <message>
     <source>Radar (SAR)</source>
@@ -788,6 +848,14 @@ Das Modellpaket sagt, welchen Sensor und welche Kanäle es braucht; Szenen jeder
     <translation>Das schnellste vorhandene</translation>
   </message>
   <message>
+    <source>The folder {folder} cannot be written to; choose another one or ask for the right to write there.</source>
+    <translation>In den Ordner {folder} kann nicht geschrieben werden; wählen Sie einen anderen oder lassen Sie sich das Schreibrecht geben.</translation>
+  </message>
+  <message>
+    <source>The folder {folder} does not exist; create it or choose another one.</source>
+    <translation>Den Ordner {folder} gibt es nicht; legen Sie ihn an oder wählen Sie einen anderen.</translation>
+  </message>
+  <message>
     <source>The model {name} reads {sensor} after the event: choose another model, or let the sensor be as it says.</source>
     <translation>Das Modell {name} liest nach dem Ereignis {sensor}: Wählen Sie ein anderes Modell, oder lassen Sie den Sensor, wie es ihn vorgibt.</translation>
   </message>
@@ -848,6 +916,10 @@ Das Modellpaket sagt, welchen Sensor und welche Kanäle es braucht; Szenen jeder
     <translation>Entfernen</translation>
   </message>
   <message>
+    <source>Update the CoDe-MAE plugin in the plugin manager</source>
+    <translation>Aktualisieren Sie die Erweiterung CoDe-MAE in der Erweiterungsverwaltung</translation>
+  </message>
+  <message>
     <source>Use an existing one</source>
     <translation>Eine vorhandene verwenden</translation>
   </message>
@@ -892,16 +964,44 @@ Das Modellpaket sagt, welchen Sensor und welche Kanäle es braucht; Szenen jeder
     <translation>Zoomen</translation>
   </message>
   <message>
+    <source>ask for the right to write there</source>
+    <translation>Lassen Sie sich das Schreibrecht dort geben</translation>
+  </message>
+  <message>
     <source>cancelled</source>
     <translation>abgebrochen</translation>
+  </message>
+  <message>
+    <source>check the network, the proxy (Settings &gt; Options &gt; Network) and the free disk space, and try again; finished steps are not repeated</source>
+    <translation>Prüfen Sie das Netz, den Proxy (Einstellungen &gt; Optionen &gt; Netzwerk) und den freien Speicherplatz und versuchen Sie es noch einmal; fertige Schritte werden nicht wiederholt</translation>
   </message>
   <message>
     <source>check,overlap,offset,registration,sensor,nodata,pair</source>
     <translation>prüfen,Überlappung,Versatz,Registrierung,Sensor,Nodata,Paar</translation>
   </message>
   <message>
+    <source>choose a name that ends in .gpkg</source>
+    <translation>Wählen Sie einen Namen mit der Endung .gpkg</translation>
+  </message>
+  <message>
+    <source>choose another folder</source>
+    <translation>Wählen Sie einen anderen Ordner</translation>
+  </message>
+  <message>
+    <source>choose another place, or a name that ends in .gpkg</source>
+    <translation>Wählen Sie einen anderen Ort oder einen Namen mit der Endung .gpkg</translation>
+  </message>
+  <message>
     <source>chosen here</source>
     <translation>hier gewählt</translation>
+  </message>
+  <message>
+    <source>close the program that uses it, remove the layer from QGIS, or choose another name</source>
+    <translation>Schließen Sie das Programm, das die Datei benutzt, entfernen Sie den Layer aus QGIS oder wählen Sie einen anderen Namen</translation>
+  </message>
+  <message>
+    <source>codemae-geo is not installed in {program}</source>
+    <translation>codemae-geo ist in {program} nicht installiert</translation>
   </message>
   <message>
     <source>created here</source>
@@ -916,6 +1016,10 @@ Das Modellpaket sagt, welchen Sensor und welche Kanäle es braucht; Szenen jeder
     <translation>Schaden,Katastrophe,Änderungserkennung,Gebäude,SAR,Erdbeben,Tornado,Deep Learning</translation>
   </message>
   <message>
+    <source>delete it by hand if you want</source>
+    <translation>Löschen Sie ihn von Hand, wenn Sie möchten</translation>
+  </message>
+  <message>
     <source>detection,objects,boxes,ships,vehicles,deep learning</source>
     <translation>Detektion,Objekte,Rahmen,Schiffe,Fahrzeuge,Deep Learning</translation>
   </message>
@@ -928,6 +1032,10 @@ Das Modellpaket sagt, welchen Sensor und welche Kanäle es braucht; Szenen jeder
     <translation>Einbettung,Merkmale,Rückgrat,Ähnlichkeit,Gruppierung,Deep Learning</translation>
   </message>
   <message>
+    <source>empty it, or point to the environment in it instead of making one</source>
+    <translation>Leeren Sie ihn, oder wählen Sie die Umgebung darin, statt eine anzulegen</translation>
+  </message>
+  <message>
     <source>failed</source>
     <translation>gescheitert</translation>
   </message>
@@ -936,16 +1044,44 @@ Das Modellpaket sagt, welchen Sensor und welche Kanäle es braucht; Szenen jeder
     <translation>im PATH gefunden</translation>
   </message>
   <message>
+    <source>free some space or choose another disk</source>
+    <translation>Schaffen Sie Platz oder wählen Sie einen anderen Datenträger</translation>
+  </message>
+  <message>
+    <source>free some space there</source>
+    <translation>Schaffen Sie dort Platz</translation>
+  </message>
+  <message>
+    <source>install uv (https://docs.astral.sh/uv/) or Python and try again, or run two commands in a terminal:</source>
+    <translation>Installieren Sie uv (https://docs.astral.sh/uv/) oder Python und versuchen Sie es noch einmal, oder führen Sie zwei Befehle in einem Terminal aus:</translation>
+  </message>
+  <message>
     <source>less</source>
     <translation>weniger</translation>
+  </message>
+  <message>
+    <source>making a runtime needs uv or Python 3.11 to 3.13 (with its venv module), and neither was found</source>
+    <translation>Eine Laufzeitumgebung anzulegen braucht uv oder Python 3.11 bis 3.13 (mit dem Modul venv), und keines von beiden wurde gefunden</translation>
   </message>
   <message>
     <source>more</source>
     <translation>mehr</translation>
   </message>
   <message>
+    <source>move it away and try again</source>
+    <translation>Verschieben Sie sie und versuchen Sie es noch einmal</translation>
+  </message>
+  <message>
     <source>named by the variable {name}</source>
     <translation>durch die Variable {name} bestimmt</translation>
+  </message>
+  <message>
+    <source>no answer within {seconds} seconds</source>
+    <translation>keine Antwort innerhalb von {seconds} Sekunden</translation>
+  </message>
+  <message>
+    <source>not looked for yet</source>
+    <translation>noch nicht gesucht</translation>
   </message>
   <message>
     <source>optical images</source>
@@ -956,16 +1092,108 @@ Das Modellpaket sagt, welchen Sensor und welche Kanäle es braucht; Szenen jeder
     <translation>Radar</translation>
   </message>
   <message>
+    <source>run it again on a smaller area or on the CPU; the log has the last lines that it printed</source>
+    <translation>Rechnen Sie noch einmal mit einem kleineren Gebiet oder auf dem Prozessor; das Protokoll enthält die letzten Zeilen, die er ausgegeben hat</translation>
+  </message>
+  <message>
     <source>running</source>
     <translation>läuft</translation>
+  </message>
+  <message>
+    <source>see the log</source>
+    <translation>siehe Protokoll</translation>
   </message>
   <message>
     <source>segmentation,classification,land cover,deep learning,inference</source>
     <translation>Segmentierung,Klassifikation,Landbedeckung,Deep Learning,Inferenz</translation>
   </message>
   <message>
+    <source>stop running maps and try again</source>
+    <translation>Brechen Sie laufende Karten ab und versuchen Sie es noch einmal</translation>
+  </message>
+  <message>
+    <source>the codemae-geo in {program} has no sample pair</source>
+    <translation>das codemae-geo in {program} hat kein Beispielpaar</translation>
+  </message>
+  <message>
+    <source>the codemae-geo in {program} is too old for this plugin</source>
+    <translation>das codemae-geo in {program} ist zu alt für diese Erweiterung</translation>
+  </message>
+  <message>
+    <source>the codemae-geo runtime {program} does not start (exit status {status})</source>
+    <translation>die Laufzeitumgebung {program} von codemae-geo startet nicht (Rückgabewert {status})</translation>
+  </message>
+  <message>
+    <source>the codemae-geo runtime {version} speaks protocol {its}, this plugin speaks {ours}</source>
+    <translation>die Laufzeitumgebung codemae-geo {version} spricht Protokoll {its}, diese Erweiterung spricht {ours}</translation>
+  </message>
+  <message>
+    <source>the codemae-geo {version} in {program} is too old for this plugin</source>
+    <translation>das codemae-geo {version} in {program} ist zu alt für diese Erweiterung</translation>
+  </message>
+  <message>
+    <source>the disk that holds {folder} is full</source>
+    <translation>der Datenträger mit {folder} ist voll</translation>
+  </message>
+  <message>
+    <source>the engine stopped without a result (exit status {status})</source>
+    <translation>der Rechenkern endete ohne Ergebnis (Rückgabewert {status})</translation>
+  </message>
+  <message>
+    <source>the engine was ended by signal {number}</source>
+    <translation>der Rechenkern wurde durch das Signal {number} beendet</translation>
+  </message>
+  <message>
+    <source>the engine was killed, most likely because the computer ran out of memory</source>
+    <translation>der Rechenkern wurde abgeschossen, höchstwahrscheinlich weil der Arbeitsspeicher nicht reichte</translation>
+  </message>
+  <message>
+    <source>the folder {folder} has content that set-up did not make</source>
+    <translation>der Ordner {folder} hat Inhalt, der nicht von der Einrichtung stammt</translation>
+  </message>
+  <message>
+    <source>the layer {layer} cannot be written as {format}</source>
+    <translation>der Layer {layer} kann nicht als {format} geschrieben werden</translation>
+  </message>
+  <message>
+    <source>the runtime needs about {needed} MB and the disk of {folder} has {free} MB free</source>
+    <translation>die Laufzeitumgebung braucht etwa {needed} MB, und auf dem Datenträger mit {folder} sind {free} MB frei</translation>
+  </message>
+  <message>
+    <source>the sample pair cannot be copied to {folder} ({reason})</source>
+    <translation>das Beispielpaar kann nicht nach {folder} kopiert werden ({reason})</translation>
+  </message>
+  <message>
+    <source>the setting names a codemae-geo runtime that is not there: {path}</source>
+    <translation>die Einstellung nennt eine Laufzeitumgebung, die es nicht gibt: {path}</translation>
+  </message>
+  <message>
+    <source>the variable {name} names a codemae-geo runtime that is not there: {path}</source>
+    <translation>die Variable {name} nennt eine Laufzeitumgebung, die es nicht gibt: {path}</translation>
+  </message>
+  <message>
+    <source>there is no codemae-geo runtime yet</source>
+    <translation>es gibt noch keine Laufzeitumgebung codemae-geo</translation>
+  </message>
+  <message>
+    <source>try again when the computer has less to do</source>
+    <translation>Versuchen Sie es noch einmal, wenn der Rechner weniger zu tun hat</translation>
+  </message>
+  <message>
     <source>waiting</source>
     <translation>wartet</translation>
+  </message>
+  <message>
+    <source>{folder} cannot be deleted ({reason})</source>
+    <translation>{folder} kann nicht gelöscht werden ({reason})</translation>
+  </message>
+  <message>
+    <source>{folder} cannot be written to ({reason})</source>
+    <translation>in {folder} kann nicht geschrieben werden ({reason})</translation>
+  </message>
+  <message>
+    <source>{folder} was not made by set-up and is left alone</source>
+    <translation>{folder} stammt nicht von der Einrichtung und bleibt, wie es ist</translation>
   </message>
   <message>
     <source>{name}: rasters are written as GeoTIFF; choose a name that ends in .tif.</source>
@@ -974,6 +1202,30 @@ Das Modellpaket sagt, welchen Sensor und welche Kanäle es braucht; Szenen jeder
   <message>
     <source>{name}: {path} is not there or cannot be opened; choose the file again.</source>
     <translation>{name}: {path} ist nicht da oder lässt sich nicht öffnen; wählen Sie die Datei erneut.</translation>
+  </message>
+  <message>
+    <source>{path} cannot be replaced ({reason})</source>
+    <translation>{path} kann nicht ersetzt werden ({reason})</translation>
+  </message>
+  <message>
+    <source>{path} is a file, and a folder is needed there</source>
+    <translation>{path} ist eine Datei, und dort wird ein Ordner gebraucht</translation>
+  </message>
+  <message>
+    <source>{path} is a file, not a folder; choose another place for the output.</source>
+    <translation>{path} ist eine Datei, kein Ordner; wählen Sie einen anderen Ort für die Ausgabe.</translation>
+  </message>
+  <message>
+    <source>{path} is a folder; choose the name of a file in it.</source>
+    <translation>{path} ist ein Ordner; wählen Sie den Namen einer Datei darin.</translation>
+  </message>
+  <message>
+    <source>{program} answers something else than codemae-geo</source>
+    <translation>{program} antwortet etwas anderes als codemae-geo</translation>
+  </message>
+  <message>
+    <source>{program} cannot be started ({reason})</source>
+    <translation>{program} kann nicht gestartet werden ({reason})</translation>
   </message>
   <message>
     <source>{rate} per second</source>
@@ -1006,6 +1258,10 @@ Das Modellpaket sagt, welchen Sensor und welche Kanäle es braucht; Szenen jeder
   <message>
     <source>{stage}: {done} of {total}</source>
     <translation>{stage}: {done} von {total}</translation>
+  </message>
+  <message>
+    <source>{step} failed: {reason}</source>
+    <translation>{step}: fehlgeschlagen ({reason})</translation>
   </message>
   <message>
     <source>{time} left</source>

@@ -12,7 +12,7 @@ from types import SimpleNamespace
 from unittest.mock import MagicMock
 
 import pytest
-from codemae_qgis import classFactory, results, settings, translate
+from codemae_qgis import classFactory, deliver, results, settings, translate
 from codemae_qgis.engine import protocol
 from codemae_qgis.feedback import EngineFeedback
 from codemae_qgis.provider import CodemaeProvider
@@ -210,6 +210,8 @@ def test_catalogue_as_qt_reads_it(tmp_path: Path) -> None:
             translate.tr("Building footprints") == catalogue["codemae", "Building footprints"] != "Building footprints"
         )
         assert translate.tr("not in the catalogue") == "not in the catalogue"
+        # the engine's package has no Qt, and speaks the user's language too
+        assert deliver.folder_problem("/nowhere/x/y.tif").startswith("Den Ordner /nowhere/x gibt es nicht; legen Sie")
     finally:
         QCoreApplication.removeTranslator(translator)
 
