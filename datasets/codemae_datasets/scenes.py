@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +23,6 @@ from odc.geo.geobox import GeoBox
 from pyproj import CRS
 from pyproj.exceptions import CRSError
 from rasterio.enums import ColorInterp
-from rasterio.errors import RasterioError
-from torch import Tensor
 
 from codemae_datasets._compat import (
     GeoDataset,
@@ -34,12 +31,11 @@ from codemae_datasets._compat import (
     Query,
     RasterDataset,
     UnionDataset,
-    geo_query,
     query_tensors,
     resolve,
 )
+from codemae_datasets._lookup import ALWAYS, Lookup, read_rows
 from codemae_datasets.reading import footprint, header, open_source, read_files, valid_points
-from codemae_datasets.samplers import find_places, valid_share
 from codemae_datasets.times import end_of_day, item_span, name_span, tag_span
 from codemae_geo.classes import NODATA, ClassTable
 from codemae_geo.errors import InputError
@@ -54,9 +50,6 @@ from codemae_geo.sensors import SENSORS, Conversion, Family, Mask, Sensor, Stret
 Bounds = tuple[float, float, float, float]
 Sample = dict[str, Any]
 
-#: the time of a scene that names none
-ALWAYS = (pd.Timestamp(1678, 1, 1), pd.Timestamp(2262, 1, 1))  # inside what 64 bits hold in nanoseconds
-
 
 class _Algebra(GeoDataset):
     """``&`` and ``|`` that keep the valid mask, and the questions that samplers ask."""
@@ -69,17 +62,17 @@ class _Algebra(GeoDataset):
 
     #: whether every window inside a footprint is known to be valid
     solid = False
-    _lookup: _Lookup | None = None
+    _lookup: Lookup | None = None
 
     @property
     def bounds(self) -> Query:
         """Extent in space and time: slices of x, y and t, with the resolution as their steps."""
         return self._look().bounds(self.res)
 
-    def _look(self) -> _Lookup:
+    def _look(self) -> Lookup:
         """Arrays of the index, made again when ``index`` was replaced."""
         if self._lookup is None or self._lookup.source is not self.index:
-            self._lookup = _Lookup(self.index)
+            self._lookup = Lookup(self.index)
         return self._lookup
 
     def __getstate__(self) -> dict[str, Any]:
@@ -204,7 +197,7 @@ class Scenes(_Algebra, RasterDataset):
         self = cls.__new__(cls)
         if "family" in index.columns and cls.is_image:
             index = index[index["family"] == cls.family]
-        names, grids, times = _rows(index)
+        names, grids, times = read_rows(index)
         self._configure(names, transforms, True, sensor, nodata, None, resampling)
         self._opened, self._listed = {}, True
         if bands is None and sensor is None and "bands" in index.columns:
@@ -792,96 +785,6 @@ def _extent(dataset: GeoDataset) -> str:
     return f"{x0:.6g}..{x1:.6g} x {y0:.6g}..{y1:.6g}"
 
 
-# ---------------------------------------------------------------------------------------------------- lookups
-
-
-class _Lookup:
-    """The index of a dataset as arrays, for windows by the thousand."""
-
-    def __init__(self, index: Any) -> None:
-        self.source = index
-        parts, row = shapely.get_parts(np.asarray(index.geometry.values), return_index=True)
-        self.row = row
-        self.box = shapely.bounds(parts)  # [parts, 4]
-        self.paths = index["filepath"].to_numpy()
-        # by integers: pandas 3 counts in microseconds, and numpy does not round the first moment of 64 bits to them
-        self.start, self.stop = (
-            side.to_numpy().astype("M8[ns]").astype(np.int64)[row] // 1000
-            for side in (index.index.left, index.index.right)
-        )
-        ends = index.index.left.min(), index.index.right.max()
-        self.total = (*self.box[:, :2].min(0).tolist(), *self.box[:, 2:].max(0).tolist(), *ends)
-
-    def bounds(self, res: tuple[float, float]) -> Query:
-        x0, y0, x1, y1, start, stop = self.total
-        return slice(x0, x1, res[0]), slice(y0, y1, res[1]), slice(start, stop, 1)
-
-    def hits(
-        self, x0: float, y0: float, x1: float, y1: float, start: Any, stop: Any, res: tuple[float, float],
-        touch: bool = False,
-    ) -> list[str]:  # fmt: skip
-        """Files of which more than a thousandth of a pixel lies in a rectangle, in the order of the index."""
-        ex, ey = (-res[0], -res[1]) if touch else (res[0] * 1e-3, res[1] * 1e-3)
-        box = self.box
-        hit = (box[:, 0] < x1 - ex) & (box[:, 2] > x0 + ex) & (box[:, 1] < y1 - ey) & (box[:, 3] > y0 + ey)
-        where = np.flatnonzero(hit)
-        if start is not None and len(where):
-            first, last = _microseconds(start), _microseconds(stop)
-            where = where[(self.start[where] <= last) & (self.stop[where] >= first)]
-        return list(dict.fromkeys(self.paths[self.row[where]]))
-
-
-@lru_cache(maxsize=4096)
-def _microseconds(time: Any) -> np.int64:
-    moment = min(max(pd.Timestamp(time), ALWAYS[0]), ALWAYS[1])
-    return moment.to_datetime64().astype("M8[us]").astype(np.int64)
-
-
-def _rows(index: Any) -> tuple[list[str], list[GeoBox], Any]:
-    """Names, grids and times of a table of scenes."""
-
-    def column(*names: str) -> Any:
-        for name in names:
-            if name in index.columns:
-                return index[name]
-        raise InputError(
-            f"The index has no column {names[0]!r}.",
-            found=", ".join(map(str, index.columns)),
-            expected="href, crs, transform, shape, datetime",
-            hint="make it with `codemae data index`",
-        )
-
-    hrefs = [str(h) for h in column("href", "filepath", "path")]
-    if not hrefs:
-        raise NoScenesError("The index lists no scene.", hint="make it with `codemae data index SCENES... -o FILE`")
-    known: dict[str, OdcCRS] = {}
-    grids = []
-    texts = [str(c) for c in column("crs", "proj:code", "proj:wkt2")]
-    shapes, transforms = column("shape", "proj:shape"), column("transform", "proj:transform")
-    for text, shape, transform in zip(texts, shapes, transforms, strict=True):
-        crs = known.setdefault(text, OdcCRS(text)) if text not in known else known[text]
-        grids.append(GeoBox((int(shape[0]), int(shape[1])), Affine(*[float(v) for v in transform][:6]), crs))
-    if "start_datetime" in index.columns and "end_datetime" in index.columns:
-        pair = [index["start_datetime"], index["end_datetime"]]
-    elif "datetime" in index.columns:
-        pair = [index["datetime"], index["datetime"]]
-    else:
-        pair = [pd.Series([None] * len(hrefs))] * 2
-    start, stop = (_naive(s) for s in pair)
-    if "datetime" in index.columns:
-        moment = _naive(index["datetime"])
-        start, stop = start.fillna(moment), stop.fillna(moment)
-    times = pd.IntervalIndex.from_arrays(
-        start.fillna(ALWAYS[0]).to_numpy(), stop.fillna(ALWAYS[1]).to_numpy(), closed="both", name="datetime"
-    )
-    return hrefs, grids, times
-
-
-def _naive(times: Any) -> Any:
-    """Times in UTC without a zone, in nanoseconds; NaT where there is none."""
-    return pd.to_datetime(pd.Series(list(times)), utc=True, format="ISO8601").dt.tz_localize(None).astype("M8[ns]")
-
-
 def _crs_text(crs: Any) -> str:
     """Anything that means a CRS, as a code where it has one, else as WKT."""
     try:
@@ -899,141 +802,3 @@ def _pair(res: float | tuple[float, float]) -> tuple[float, float]:
     if not (x > 0 and y > 0):
         raise InputError("The resolution must be positive.", found=f"{x}, {y}")
     return float(x), float(y)
-
-
-# ---------------------------------------------------------------------------------------------------- pretraining
-
-
-class RandomPlaces:
-    """Windows at random in the intersection of optical and SAR scenes; every choice comes from one generator.
-
-    The pretraining recipe's source: items are windows, samples uint8. For loaders of float samples take
-    :class:`codemae_datasets.samplers.RandomWindows`.
-
-    Args:
-        dataset: ``optical & sar``, each with one or three bands in 0..255.
-        window: side of a window in pixels.
-        count: windows per epoch.
-        holdout: rectangles that no window touches.
-        inside: a rectangle that all windows lie in; None is everywhere.
-
-    Raises:
-        InputError: no scene has room for a window, or values are not in 0..255.
-    """
-
-    def __init__(
-        self,
-        dataset: GeoDataset,
-        window: int,
-        count: int,
-        holdout: Sequence[Bounds] = (),
-        inside: Bounds | None = None,
-    ) -> None:
-        self.names = ["scenes"]
-        self.dataset, self.window, self.count, self.holdout, self.inside = dataset, window, count, holdout, inside
-        self.res = (float(dataset.res[0]), float(dataset.res[1]))
-        _check_display(dataset)
-        try:
-            found = find_places(dataset, (window, window), inside)
-        except InputError as error:
-            raise InputError(
-                "No scene has room for a window in both modalities.",
-                found=error.found,
-                expected=error.expected,
-                hint="set a smaller data.window",
-            ) from error
-        self.places: list[Bounds] = [p[:4] for p in found]
-
-    def paired_items(self, generator: torch.Generator) -> list[Bounds]:
-        """``count`` windows as (left, bottom, right, top), tiles weighted by area, valid throughout.
-
-        Raises:
-            InputError: the held-out area or missing values leave hardly any room.
-        """
-        areas = torch.tensor([(r - le) * (t - b) for le, b, r, t in self.places], dtype=torch.float64)
-        chosen: list[Bounds] = []
-        for _ in range(50):
-            tiles = torch.multinomial(areas, self.count, replacement=True, generator=generator).tolist()
-            offsets = torch.rand(self.count, 2, generator=generator, dtype=torch.float64).tolist()
-            for i, (u, v) in zip(tiles, offsets, strict=True):
-                place = self._place(self.places[i], u, v)
-                if any(_touch(place, area, self.res) for area in self.holdout) or not self._valid(place):
-                    continue
-                chosen.append(place)
-                if len(chosen) == self.count:
-                    return chosen
-        raise InputError("The held-out area leaves no room for training.", hint="set a smaller data.holdout")
-
-    def unpaired_items(self, generator: torch.Generator) -> list[Bounds]:
-        """None: every window has both modalities."""
-        return []
-
-    def grid_items(self) -> list[Bounds]:
-        """Windows side by side that cover each place, remainders left out; no two overlap. For validation."""
-        step_x, step_y = self.window * self.res[0], self.window * self.res[1]
-        items = []
-        for left, bottom, right, top in self.places:
-            cols, rows = int((right - left) / step_x + 1e-6), int((top - bottom) / step_y + 1e-6)
-            for row in range(rows):
-                for col in range(cols):
-                    x, y = left + col * step_x, top - row * step_y
-                    items.append((x, y - step_y, x + step_x, y))
-        chosen: list[Bounds] = []
-        for item in items:  # scenes may overlap one another
-            if not any(_touch(item, other, self.res) for other in (*self.holdout, *chosen)) and self._valid(item):
-                chosen.append(item)
-        return chosen
-
-    def _valid(self, place: Bounds) -> bool:
-        return valid_share(self.dataset, place, (self.window, self.window)) == 1
-
-    def _place(self, place: Bounds, u: float, v: float) -> Bounds:
-        # whole pixels from the tile's corner, so that nothing is resampled
-        cols = round((place[2] - place[0]) / self.res[0]) - self.window
-        rows = round((place[3] - place[1]) / self.res[1]) - self.window
-        left = place[0] + int(u * (cols + 1)) * self.res[0]
-        top = place[3] - int(v * (rows + 1)) * self.res[1]
-        return left, top - self.window * self.res[1], left + self.window * self.res[0], top
-
-    def __getitem__(self, item: Bounds) -> dict[str, Any]:
-        """The sample of a window, see :mod:`codemae_datasets.pairs`."""
-        try:
-            image: Tensor = self.dataset[geo_query(self.dataset, *item)]["image"]
-        except (InputError, RasterioError) as error:
-            return {"error": {"message": f"A scene does not decode: {error}", "hint": "fetch it again"}}
-        image = image.round().byte()
-        optical, sar = image.tensor_split([1 if len(image) == 2 else 3])
-        return {
-            "rgb": optical.expand(3, -1, -1),
-            "sar": sar.expand(3, -1, -1),
-            "dataset": 0,
-            "paired": True,
-            "unreadable": (),
-        }
-
-
-def _check_display(dataset: GeoDataset) -> None:
-    """Refuse what the recipe cannot take: values outside 0..255, other than one or three bands."""
-    for member in getattr(dataset, "datasets", ()):
-        _check_display(member)
-    if not isinstance(dataset, Scenes):
-        return
-    name = dataset.files[0]
-    if len(dataset.band_indexes) not in (1, 3):
-        raise InputError(
-            "These bands cannot be used.", found=str(list(dataset.band_indexes)), expected="one or three bands"
-        )
-    kind = dataset._header(name).dtype
-    if kind != "uint8" and dataset.unit != "uint8" and dataset.stretch is None:
-        raise InputError(
-            f"{Path(name).name} needs a stretch.",
-            found=kind,
-            expected="the two values that become 0 and 255",
-            hint="set data.optical_stretch=[LOW,HIGH] or data.sar_stretch=[LOW,HIGH]",
-        )
-
-
-def _touch(a: Bounds, b: Bounds, res: tuple[float, float]) -> bool:
-    """Whether two rectangles share more than a hundredth of a pixel."""
-    x, y = res[0] / 100, res[1] / 100
-    return a[0] < b[2] - x and b[0] < a[2] - x and a[1] < b[3] - y and b[1] < a[3] - y

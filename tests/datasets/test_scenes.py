@@ -16,9 +16,10 @@ import rasterio
 import shapely
 import torch
 from codemae_datasets._compat import DatasetNotFoundError, RasterDataset, sample_place
+from codemae_datasets.places import RandomPlaces
 from codemae_datasets.reading import footprint
 from codemae_datasets.samplers import RandomWindows, seeded
-from codemae_datasets.scenes import LabelScenes, OpticalScenes, RandomPlaces, SARScenes, ScenePairs
+from codemae_datasets.scenes import LabelScenes, OpticalScenes, SARScenes, ScenePairs
 from odc.geo.geobox import GeoBox
 from pyproj import Transformer
 from rasterio.enums import ColorInterp, Resampling

@@ -431,7 +431,8 @@ def open_source(data: DataConfig) -> tuple[PairSource, list[Any]]:
             raise InputError("The recipe names no data folder.", hint="set data.root=FOLDER")
         source = OSPretrain if data.kind == "ospretrain" else PackedPairs
         return source(data.root, data.use, data.exclude, data.exclude_test, data.skip_unreadable), []
-    from codemae_datasets.scenes import OpticalScenes, RandomPlaces, SARScenes
+    from codemae_datasets.places import RandomPlaces
+    from codemae_datasets.scenes import OpticalScenes, SARScenes
 
     if data.optical is None or data.sar is None:
         raise InputError("The recipe names no folders of scenes.", hint="set data.optical=FOLDER data.sar=FOLDER")
