@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import geopandas as gpd
+import numpy as np
 import shapely
 from odc.geo.geobox import GeoBox
 
@@ -38,7 +39,7 @@ from codemae_geo.raster.env import gdal_env
 from codemae_geo.raster.geo import center_lonlat, outline, utm_crs
 from codemae_geo.raster.mask import GeometryMask
 from codemae_geo.raster.offset import estimate_offset
-from codemae_geo.vector.buildings import aggregate_buildings
+from codemae_geo.vector.buildings import aggregate_buildings, warn_if_elsewhere
 from codemae_geo.vector.footprints import read_footprints
 from codemae_geo.vector.geopackage import GeoPackageWriter
 from codemae_geo.vector.polygons import polygonize
@@ -203,6 +204,7 @@ def map_damage(
                     table = aggregate_buildings(
                         buildings, outputs["classes"], outputs["confidence"], job.classes, out=package, tags=tags
                     )
+                warn_if_elsewhere(table, reporter)
                 summary["buildings"] = asdict(table)
             with reporter.stage("polygons"):
                 polygons = polygonize(
@@ -261,6 +263,7 @@ def near(footprints: gpd.GeoDataFrame, metres: float, grid: GeoBox) -> Sequence[
     if metres < 0:
         raise InputError("the distance around buildings is negative", found=f"{metres} m", expected="0 or more")
     local = footprints.geometry.to_crs(utm_crs(*center_lonlat(grid)))
+    local = local[np.isfinite(local.bounds).all(axis=1)]  # places that the zone cannot represent are far away
     # four segments a quarter circle are within 2 % of the radius; windows are hundreds of pixels wide
     wide = gpd.GeoSeries(local.buffer(metres, quad_segs=4), crs=local.crs)
     assert grid.crs is not None

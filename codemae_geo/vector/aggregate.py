@@ -17,7 +17,7 @@ from codemae_geo.progress import Reporter
 from codemae_geo.raster.classified import Classes, read_classes
 from codemae_geo.raster.env import gdal_env
 from codemae_geo.raster.source import unreadable
-from codemae_geo.vector.buildings import aggregate_buildings
+from codemae_geo.vector.buildings import aggregate_buildings, warn_if_elsewhere
 from codemae_geo.vector.footprints import read_footprints
 
 #: tags of a class raster that the table made of it inherits
@@ -91,10 +91,7 @@ def map_buildings(
             found = aggregate_buildings(
                 frame, raster, sure, table, out=out, min_share=min_share, tags=tags, overwrite=overwrite
             )
-    if found.statuses["outside"] == found.n:
-        reporter.warning(
-            "footprints", "not one footprint lies on the raster: check that both are of one place, and their CRS"
-        )
+    warn_if_elsewhere(found, reporter)
     summary = {
         "task": "buildings",
         "created": tags["DATE"],
@@ -111,6 +108,8 @@ def map_buildings(
 
 
 def _protect(out: Path, *inputs: Path | None) -> None:
+    if out.suffix.lower() != ".gpkg":
+        raise OutputError(f"the output {out} is no GeoPackage by its name", expected="a name that ends in .gpkg")
     for path in filter(None, inputs):
         if path.exists() and path.resolve() == out.resolve():
             raise OutputError(f"the output {out} is one of the inputs", hint="write to another file")

@@ -27,6 +27,7 @@ from pyproj import Transformer
 from rasterio.windows import Window
 
 from codemae_geo.classes import NODATA, ClassTable
+from codemae_geo.progress import Reporter
 from codemae_geo.styles import building_qml
 from codemae_geo.vector.footprints import polygons_only
 from codemae_geo.vector.geopackage import GeoPackageWriter, open_writer
@@ -130,9 +131,9 @@ def aggregate_buildings(
         for start in range(0, max(len(footprints), 1), chunk):
             part = footprints.iloc[start : start + chunk].reset_index(drop=True)
             result = pd.concat([part, table.iloc[start : start + chunk].reset_index(drop=True)], axis=1)
-            result.insert(
-                result.columns.get_loc("covered"), "area_m2", part.geometry.to_crs(_EQUAL_AREA).area.to_numpy()
-            )
+            with np.errstate(invalid="ignore"):  # NULL for coordinates that are no places in their CRS
+                area = part.geometry.to_crs(_EQUAL_AREA).area.to_numpy()
+            result.insert(result.columns.get_loc("covered"), "area_m2", area)
             frame = gpd.GeoDataFrame(result, geometry=part.geometry.name, crs=footprints.crs)
             writer.append(layer, frame, qml=building_qml(classes), tags=tags)
     return BuildingSummary(
@@ -140,6 +141,14 @@ def aggregate_buildings(
         classes={name: int((table["class_name"] == name).sum()) for name in classes.names},
         statuses={status: int((table["status"] == status).sum()) for status in STATUSES},
     )
+
+
+def warn_if_elsewhere(found: BuildingSummary, reporter: Reporter) -> None:
+    """Warn when not one footprint lies on the raster, as with a wrong CRS."""
+    if found.n and found.statuses["outside"] == found.n:
+        reporter.warning(
+            "footprints", "not one footprint lies on the raster: check that both are of one place, and their CRS"
+        )
 
 
 def measure_coverage(
@@ -267,9 +276,10 @@ class _PixelSpace:
     def _coordinates(self, xy: NDArray[np.float64]) -> NDArray[np.float64]:
         x, y = self._project.transform(xy[:, 0], xy[:, 1])
         inverse = self._inverse
-        return np.stack(
-            [inverse.a * x + inverse.b * y + inverse.c, -(inverse.d * x + inverse.e * y + inverse.f)], axis=1
-        )
+        with np.errstate(invalid="ignore"):
+            col, row = inverse.a * x + inverse.b * y + inverse.c, inverse.d * x + inverse.e * y + inverse.f
+        # infinity, unlike NaN, equals itself, so that a ring with places that have no answer still closes
+        return np.nan_to_num(np.stack([col, -row], axis=1), nan=np.inf)
 
 
 class _Shapes(FeatureSource):  # type: ignore[misc]

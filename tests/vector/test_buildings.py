@@ -103,6 +103,19 @@ def test_status_of_footprints_across_the_edge_and_over_nodata(tmp_path: Path) ->
     assert read[SHARES].iloc[3:].isna().all(axis=None)
 
 
+@pytest.mark.filterwarnings("error")
+def test_footprints_that_are_no_places_in_their_crs_are_outside(tmp_path: Path) -> None:
+    raster = _write(tmp_path, np.full((20, 30), 2, np.uint8))
+    metres = gpd.GeoDataFrame(geometry=[_box(2, 2, 6, 6), _box(8, 2, 12, 6)], crs=GRID.crs.to_wkt())
+    mixed = [metres.geometry[0], metres.to_crs("EPSG:4326").geometry[1]]  # metres said to be degrees, and degrees
+    frame = gpd.GeoDataFrame(geometry=mixed, crs="EPSG:4326")
+    found = aggregate_buildings(frame, raster, None, DAMAGE_CLASSES, out=tmp_path / "b.gpkg")
+    read = gpd.read_file(tmp_path / "b.gpkg", layer="buildings")
+    assert found.statuses == {"covered": 1, "partly": 0, "nodata": 0, "outside": 1}
+    assert list(read["status"]) == ["outside", "covered"]
+    np.testing.assert_allclose(read["area_m2"], [np.nan, 64], rtol=2e-3)
+
+
 def test_footprints_smaller_than_a_pixel_and_without_area_get_a_value(tmp_path: Path) -> None:
     values = np.arange(600, dtype=np.uint8).reshape(20, 30) % 4
     tiny = _box(5.4, 3.4, 5.41, 3.42)
