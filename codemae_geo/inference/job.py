@@ -338,7 +338,7 @@ def warn_of_fill(role: str, sample: NDArray[Any], valid: NDArray[np.bool_], repo
         return
     for fill in {values.min().item(), values.max().item()}:
         share = float((values == fill).all(0).mean())
-        if FILL_SHARE < share < 1:
+        if share > FILL_SHARE:
             option = nodata_option(role)
             reporter.warning(
                 "nodata",

@@ -106,6 +106,9 @@ def test_little_overlap_coarse_pixels_and_nodata(tmp_path: Path, pair: Pair) -> 
     report = check_pair(pair.pre, tmp_path / "bordered.tif")
     assert report.scenes["post"]["nodata_share"] == pytest.approx(2 / 3, abs=0.01)
     assert codes(report, "care") == {"nodata"}
+    black = write_raster(tmp_path / "black.tif", fill=0)
+    report = check_pair(pair.pre, black)
+    assert codes(report, "care") == {"nodata"} and "100% of the sampled post" in report.reasons[0]["message"]
     empty = write_raster(tmp_path / "empty.tif", fill=0, nodata=0)
     report = check_pair(pair.pre, empty)
     assert codes(report, "stop") == {"nodata"} and report.overlap is not None and report.overlap["analysable"] == 0
