@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import signal
 import sys
+import warnings
 from types import FrameType
 
 from codemae_cli.app import app, hoist_globals, spread_values
@@ -24,6 +25,8 @@ def _speak_utf8() -> None:
 def main() -> None:
     """Run the command line; a SIGTERM is treated as Ctrl-C, so that nothing half-written stays."""
     _speak_utf8()
+    # rasterio's, told with a place in its code; what lacks a georeference is refused in words of ours
+    warnings.filterwarnings("ignore", message="Dataset has no geotransform")
     signal.signal(signal.SIGTERM, _interrupt)
     app(args=spread_values(hoist_globals(sys.argv[1:])), prog_name="codemae")
 

@@ -12,7 +12,16 @@ from rasterio.errors import RasterioError
 from codemae_geo.errors import InputError
 from codemae_geo.raster.env import gdal_env
 from codemae_geo.raster.geo import center_lonlat, crs_name, ground_sample_distance
-from codemae_geo.raster.source import SourceFile, alpha_index, mask_kinds, read_header, read_patches, unreadable
+from codemae_geo.raster.source import (
+    SourceFile,
+    alpha_index,
+    check_complete,
+    has_place,
+    mask_kinds,
+    read_header,
+    read_patches,
+    unreadable,
+)
 from codemae_geo.raster.stac import is_stac_item, item_assets
 from codemae_geo.sensors import Array, Family, Mask, detect_unit
 
@@ -35,6 +44,7 @@ def inspect(path: str) -> dict[str, Any]:
     with gdal_env():
         try:
             with rasterio.open(path) as ds:
+                check_complete(ds, path, path)
                 info, file = _header(ds, path)
         except RasterioError as error:
             raise unreadable(path, error) from error
@@ -60,7 +70,7 @@ def _header(ds: Any, path: str) -> tuple[dict[str, Any], SourceFile]:
         mask=mask_kinds(ds, bands[0], dtype, nodata, alpha, override=False),
         alpha=alpha, block_shape=tuple(ds.block_shapes[0]), overviews=tuple(ds.overviews(1)),
     )  # fmt: skip
-    located = ds.crs is not None and not ds.transform.is_identity
+    located = has_place(ds.crs) and not ds.transform.is_identity
     return {
         "path": path,
         "driver": ds.driver,

@@ -160,12 +160,17 @@ def safe_threads(path: str) -> AbstractContextManager[Any]:
 def unreadable(name: str, error: Exception) -> InputError:
     """The error for a file that GDAL cannot read, at opening or later."""
     reason = str(error.__cause__ or error).strip().splitlines()
-    what = "is not there" if "No such file" in str(error) and not is_remote(name) else "cannot be read"
+    if "No such file" in str(error) and not is_remote(name):
+        return InputError(
+            f"{name} is not there.",
+            found=f"no such file, looked for in {Path(name).absolute().parent}",
+            hint="check its name and folder",
+        )
     return InputError(
-        f"{name} {what}.",
+        f"{name} cannot be read.",
         found=reason[-1] if reason else type(error).__name__,
         expected="a complete raster in a format that GDAL reads",
-        hint=f"check the file with `codemae info {name}`, or fetch it again",
+        hint="check that it is a raster, and copy or download it again",
     )
 
 
@@ -196,7 +201,7 @@ def read_header(
         _check_crs(src_crs)
     with gdal_env(), OpenSource(path, name, src_crs=src_crs) as source:
         ds = source.dataset
-        _check_complete(source.raw, path, name)
+        check_complete(source.raw, path, name)
         geobox = _geobox(source.raw, ds, name, src_crs)
         alpha = alpha_index(ds)
         chosen, note = choose_bands(name, family, ds.count, alpha, ds.colorinterp, ds.descriptions, ds.dtypes, bands)
@@ -227,8 +232,12 @@ def _check_crs(text: str) -> None:
         ) from error
 
 
-def _check_complete(raw: Any, path: str, name: str) -> None:
-    """A GeoTIFF whose last blocks lie beyond the end of the file opens without complaint; its block table tells."""
+def check_complete(raw: Any, path: str, name: str) -> None:
+    """Refuse a GeoTIFF whose last blocks lie beyond the end of the file, which opens without complaint.
+
+    Raises:
+        InputError: its block table names bytes that are not there.
+    """
     if raw.driver != "GTiff" or not Path(path).is_file():
         return
     size = Path(path).stat().st_size
@@ -259,7 +268,7 @@ def _geobox(raw: Any, ds: Any, name: str, src_crs: str | None) -> GeoBox:
             else "georeference it first, or give the original file instead of an export",
         )
     crs = ds.crs or (CRS.from_user_input(src_crs) if src_crs else None)
-    if crs is None or not (crs.is_geographic or crs.is_projected):
+    if crs is None or not has_place(crs):
         raise InputError(
             f"{name} has no coordinate reference system.",
             found="none" if crs is None else "a local (engineering) system",
@@ -269,6 +278,11 @@ def _geobox(raw: Any, ds: Any, name: str, src_crs: str | None) -> GeoBox:
     # a code, where the file names one, is shorter and faster to compare than the text of the definition
     authority = crs.to_authority(confidence_threshold=100)
     return GeoBox((ds.height, ds.width), ds.transform, ":".join(authority) if authority else crs.to_wkt())
+
+
+def has_place(crs: Any) -> bool:
+    """Whether coordinates in a CRS are places on the Earth, unlike those of none or of a local (engineering) one."""
+    return crs is not None and bool(crs.is_geographic or crs.is_projected)
 
 
 def alpha_index(ds: Any) -> int | None:

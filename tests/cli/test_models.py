@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from support.scenes import Pair, Result, make_model
@@ -179,5 +180,8 @@ def test_info(pair: Pair, tmp_path: Path, codemae: Callable[..., Result]) -> Non
     assert len(result.json["rasters"]) == 2
     text = codemae("info", pair.pre)
     assert "EPSG:32615" in text.out and "120 x 100" in text.out
+    Image.new("RGB", (8, 8)).save(tmp_path / "photo.png")
+    photo = codemae("info", tmp_path / "photo.png")
+    assert photo.code == 0 and "is not georeferenced" in photo.out and not photo.err
     missing = codemae("info", tmp_path / "gone.tif")
     assert missing.code == 1 and "gone.tif" in missing.err

@@ -55,6 +55,19 @@ def test_what_a_file_lacks_is_said(make_raster: Any) -> None:
     assert "no valid value" in format_info(empty)
 
 
+def test_a_local_system_is_no_place_on_earth(make_raster: Any) -> None:
+    info = inspect(str(make_raster("a.tif", np.ones((3, 8, 8), "u1"), crs='LOCAL_CS["site",UNIT["metre",1]]')))
+    assert (info["crs"], info["gsd_m"], info["center_lonlat"]) == ("site", None, None)
+    assert "local (engineering)" in info["problems"][0]
+
+
+def test_a_truncated_file_is_called_so(make_raster: Any) -> None:
+    path = make_raster("a.tif", np.random.default_rng(0).integers(0, 255, (3, 256, 256), dtype="u1"))
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    with pytest.raises(InputError, match="is truncated"):
+        inspect(str(path))
+
+
 def test_other_files_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "a.tif"
     path.write_text("no raster")

@@ -206,8 +206,9 @@ def test_other_files_are_refused(tmp_path: Path, content: bytes) -> None:
     path.write_bytes(content)
     with pytest.raises(InputError, match="cannot be read"):
         read_header(str(path), family="optical")
-    with pytest.raises(InputError, match="is not there"):
+    with pytest.raises(InputError, match="is not there") as error:
         read_header(str(tmp_path / "missing.tif"), family="optical")
+    assert f"looked for in {tmp_path}" in str(error.value)
 
 
 def test_patches_are_spread_and_bounded(make_raster: Any) -> None:
