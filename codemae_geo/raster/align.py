@@ -183,11 +183,19 @@ def check_resolution(res: float, scenes: Sequence[Scene], crs: str) -> None:
 
 def _crs(text: str) -> CRS:
     try:
-        return CRS.from_user_input(text)
+        crs = CRS.from_user_input(text)
     except CRSError as error:
         raise InputError(
             f"{text} is not a coordinate reference system.", expected="for instance EPSG:32633", hint="see --dst-crs"
         ) from error
+    if not (crs.is_geographic or crs.is_projected):
+        raise InputError(
+            f"A map cannot be drawn in {text}.",
+            found=f"{crs.name}, a {crs.type_name}",
+            expected="a geographic or projected system, for instance EPSG:32633",
+            hint="see --dst-crs",
+        )
+    return crs
 
 
 def _new_grid(scene: Scene, crs: str, res: float | None) -> GeoBox:

@@ -122,6 +122,9 @@ def test_bad_options_are_refused(make_raster: Any) -> None:
     scene = scene_at(make_raster, "a.tif", BASE)
     with pytest.raises(InputError, match="not a coordinate reference system"):
         target_grid(scene, dst_crs="EPSG:nonsense")
+    for crs in ("EPSG:5773", "EPSG:4978"):  # heights; coordinates from the middle of the Earth
+        with pytest.raises(InputError, match="cannot be drawn"):
+            target_grid(scene, dst_crs=crs)
     with pytest.raises(InputError, match="must be positive"):
         target_grid(scene, res=-1)
 
