@@ -119,7 +119,9 @@ class RichReporter(PlainReporter):
         self._console.print(f"  {message}", markup=False)
 
     def on_warning(self, code: str, message: str) -> None:
-        self._console.print("[yellow]warning:[/yellow]", message)
+        from rich.markup import escape
+
+        self._console.print("[yellow]warning:[/yellow]", escape(message))
 
     def close(self) -> None:
         """Remove the live line."""
