@@ -62,11 +62,16 @@ def check_space(folder: Path, needed: int) -> None:
     free = free_bytes(folder)
     if free < needed:
         raise OutputError(
-            f"not enough disk space in {folder}",
+            f"not enough disk space in {folder.parent if _is_hidden(folder) else folder}",
             found=f"{free / _MIB:,.0f} MiB ({free} bytes) free",
             expected=f"about {needed / _MIB:,.0f} MiB ({needed} bytes)",
             hint="free some space, write to another disk, or ask for fewer outputs or a coarser --res",
         )
+
+
+def _is_hidden(folder: Path) -> bool:
+    """Whether it is a folder in which unfinished files lie."""
+    return folder.name.startswith(".") and folder.suffix == ".part"
 
 
 def write_failure(error: BaseException, path: Path, needed: int | None = None) -> OutputError:
@@ -92,7 +97,7 @@ def write_failure(error: BaseException, path: Path, needed: int | None = None) -
         or (free < _LITTLE and not any(isinstance(e, OSError) and e.errno not in (None, errno.EIO) for e in chain))
     )
     size = f"about {needed} bytes" if needed else None
-    if path.parent.name.startswith(".") and path.parent.suffix == ".part":  # the user knows the folder it will go to
+    if _is_hidden(path.parent):  # the user knows the folder it will go to
         path = path.parent.parent / path.name
     if full:
         return OutputError(

@@ -253,7 +253,8 @@ def test_file_size_limit_is_said_and_leaves_nothing(tmp_path: Path, limit_kib: i
 def test_space_is_checked_beforehand(tmp_path: Path) -> None:
     check_space(tmp_path / "not" / "made" / "yet", 1)
     with pytest.raises(OutputError, match="not enough disk space") as caught:
-        check_space(tmp_path, 10**18)
+        check_space(tmp_path / ".out.xyz.part", 10**18)
+    assert ".part" not in str(caught.value), "the hidden folder is nothing to tell of"
     assert str(10**18) in (caught.value.expected or "")
 
 
