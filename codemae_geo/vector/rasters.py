@@ -20,7 +20,7 @@ def open_confidence(path: Path | None, like: Any) -> Iterator[Any]:
     """An open confidence raster on the grid of ``like`` (an open dataset), or None.
 
     Raises:
-        InputError: the grids differ, or ``like`` has no CRS.
+        InputError: the grids differ, ``like`` has no CRS, or there is more than one band.
     """
     if like.crs is None:
         raise InputError(f"{like.name} has no coordinate reference system")
@@ -34,15 +34,34 @@ def open_confidence(path: Path | None, like: Any) -> Iterator[Any]:
                 found=f"{source.width} x {source.height} pixels",
                 expected=f"{like.width} x {like.height} pixels with the same transform",
             )
+        if source.count != 1:
+            raise InputError(
+                f"{path} is not a confidence raster",
+                found=f"{source.count} bands",
+                expected="one band",
+                hint="name the confidence raster of a run, such as confidence.tif",
+            )
         yield source
 
 
 def read_confidence(source: Any, window: Any) -> NDArray[np.float32]:
-    """Band 1 in its physical unit (0..1), NaN where nodata."""
+    """Band 1 in its physical unit (0..1), NaN where nodata.
+
+    Raises:
+        InputError: a value is no confidence.
+    """
     raw = source.read(1, window=window)
     value = raw.astype(np.float32) * np.float32(source.scales[0]) + np.float32(source.offsets[0])
     if source.nodata is not None:
         value[raw == source.nodata] = np.nan
+    low, high = np.nanmin(value, initial=0), np.nanmax(value, initial=0)
+    if low < 0 or high > 1 + 1e-6:
+        raise InputError(
+            f"{source.name} is not a confidence raster",
+            found=f"values from {low:g} to {high:g}",
+            expected="0 to 1, after the scale that the file states",
+            hint="name the confidence raster of a run, such as confidence.tif",
+        )
     return value
 
 

@@ -121,10 +121,14 @@ def test_a_run_whose_files_got_separated(run: Path, tmp_path: Path) -> None:
     assert read_classes(alone) == DAMAGE_CLASSES
 
 
-def test_footprints_elsewhere_are_warned_of(run: Path, tmp_path: Path) -> None:
+def test_footprints_elsewhere_are_warned_of(run: Path, tmp_path: Path, pair: Pair, model: Path) -> None:
     houses = write_houses(tmp_path / "h.gpkg", (0, 0, 9, 9))
     summary = map_buildings(run / "out/damage.tif", houses, tmp_path / "t.gpkg").summary
     assert [w["code"] for w in summary["warnings"]] == ["footprints"]
+    gpd.GeoDataFrame(geometry=[box(366003, 4103960, 366009, 4103964)], crs="EPSG:4326").to_file(tmp_path / "m.gpkg")
+    result = map_damage(pair.pre, pair.post, tmp_path / "out", model=model, footprints=tmp_path / "m.gpkg")
+    assert [w["code"] for w in result.summary["warnings"]] == ["footprints"]
+    assert result.summary["buildings"]["statuses"]["outside"] == 1
 
 
 def no_table(folder: Path) -> dict[str, Any]:
@@ -157,6 +161,11 @@ def lost_confidence(folder: Path) -> dict[str, Any]:
     return {"raster": write_classes(folder / "c.tif", [[0, 1]]), "classes": ["a", "b"], "confidence": folder / "no.tif"}
 
 
+def other_values(folder: Path) -> dict[str, Any]:
+    confidence = write_classes(folder / "sure.tif", [[0, 7]])
+    return {"raster": write_classes(folder / "c.tif", [[0, 1]]), "classes": ["a", "b"], "confidence": confidence}
+
+
 def no_footprints(folder: Path) -> dict[str, Any]:
     return {
         "raster": write_classes(folder / "c.tif", [[0, 1]]),
@@ -175,6 +184,7 @@ def no_footprints(folder: Path) -> dict[str, Any]:
         (missing, ["gone.tif", "is not there"]),
         (other_grid, ["another grid"]),
         (lost_confidence, ["no.tif"]),
+        (other_values, ["not a confidence raster", "0 to 7"]),
         (no_footprints, ["no.gpkg"]),
     ],
     ids=lambda c: getattr(c, "__name__", ""),
@@ -194,6 +204,8 @@ def test_inputs_and_tables_are_not_replaced(tmp_path: Path, codemae: Callable[..
     houses = write_houses(tmp_path / "h.gpkg", (0, 3, 1, 4))
     with pytest.raises(OutputError, match="one of the inputs"):
         map_buildings(raster, houses, houses, classes=["a", "b"], overwrite=True)
+    with pytest.raises(OutputError, match=r"ends in \.gpkg"):
+        map_buildings(raster, houses, tmp_path / "t.shp", classes=["a", "b"])
     (tmp_path / "t.gpkg").write_text("mine")
     (tmp_path / "classes.json").write_text('[{"value": 0, "name": "a"}, {"value": 1, "name": "b"}]')
     words = [
