@@ -12,7 +12,7 @@ from qgis.core import (
 
 from ..engine.runner import Outcome
 from ..translate import tr
-from .summaries import model_of
+from .summaries import input_lines, model_of
 
 
 class StyledLayer(QgsProcessingLayerPostProcessorInterface):
@@ -38,12 +38,9 @@ def metadata(title: str, outcome: Outcome) -> QgsLayerMetadata:
     """Which model, inputs and date made a layer."""
     summary = outcome.summary
     model = model_of(summary)
-    inputs = summary.get("inputs", {})
     found = QgsLayerMetadata()
     found.setTitle(title)
-    lines = [
-        f"{role}: {', '.join(scene.get('files', []))}" for role, scene in inputs.items() if isinstance(scene, dict)
-    ]
+    lines = input_lines(summary)
     if model:
         words = [model.get("name", ""), model.get("version", "")]
         words += ["sha256", model["sha256"]] if "sha256" in model else []

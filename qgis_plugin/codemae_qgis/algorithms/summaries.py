@@ -73,11 +73,18 @@ def offset_numbers(summary: dict[str, Any]) -> dict[str, Any]:
     return {name: offset[key] for name, key in names.items() if offset.get(key) is not None}
 
 
+def input_lines(summary: dict[str, Any]) -> list[str]:
+    """The files of each scene, as ``pre: a.tif, b.tif``."""
+    scenes = {role: scene for role, scene in summary.get("inputs", {}).items() if isinstance(scene, dict)}
+    return [f"{role}: {', '.join(scene.get('files', []))}" for role, scene in scenes.items()]
+
+
 def about(outcome: Outcome) -> str:
-    """Warnings, model and date as paragraphs."""
+    """Warnings, inputs, model and date as paragraphs."""
     model = model_of(outcome.summary)
     return paragraphs(
         *(f"{tr('Warning')}: {message}" for _, message in outcome.warnings),
+        *input_lines(outcome.summary),
         f"{tr('Model')}: {model.get('name', '')} {model.get('version', '')} ({model.get('licence', '')})"
         if model
         else "",

@@ -137,7 +137,13 @@ def test_run_delivers_the_engines_files_and_numbers(pair: SimpleNamespace, repla
     report = (out / "report.html").read_text(encoding="utf-8")
     assert all(
         w in report
-        for w in ("Destroyed", "damage-tiny-optical", "the pixels are large", summary["model"]["limits"][:40])
+        for w in (
+            "Destroyed",
+            "damage-tiny-optical",
+            "the pixels are large",
+            summary["model"]["limits"][:40],
+            "pre.tif",
+        )
     )
     # and nothing else
     assert sorted(p.name for p in out.iterdir() if p.suffix != ".qmd") == [
