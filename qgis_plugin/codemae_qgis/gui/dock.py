@@ -466,11 +466,14 @@ class DamageDock(QDockWidget):
     def _on_run(self, run: Run) -> None:
         if run.state is State.FAILED:
             self.engine.last_failure = run.message
-            self.engine.tell(run.message, Qgis.MessageLevel.Critical)
+            self._tell_soon(run.message, Qgis.MessageLevel.Critical)
         elif run.state is State.DONE:
-            # after QGIS's own "Task complete", which would lie on top of the numbers
-            QTimer.singleShot(0, lambda: self.engine.tell(_done_text(run), Qgis.MessageLevel.Success))
+            self._tell_soon(_done_text(run), Qgis.MessageLevel.Success)
         self._refresh_soon()
+
+    def _tell_soon(self, text: str, level: Qgis.MessageLevel) -> None:
+        """After QGIS's own "Task complete" or "Task failed", which would lie on top."""
+        QTimer.singleShot(0, lambda: self.engine.tell(text, level))
 
     def show_result(self, run: Run | None) -> None:
         """Show what has become of a run; nothing for one that is still to end."""

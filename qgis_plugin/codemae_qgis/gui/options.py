@@ -6,7 +6,7 @@ import os
 
 from qgis.gui import QgsFileWidget, QgsOptionsPageWidget, QgsOptionsWidgetFactory
 from qgis.PyQt.QtGui import QIcon
-from qgis.PyQt.QtWidgets import QFormLayout, QLabel, QPushButton, QWidget
+from qgis.PyQt.QtWidgets import QFormLayout, QHBoxLayout, QLabel, QPushButton, QWidget
 
 from .. import settings
 from ..translate import tr
@@ -35,7 +35,10 @@ class OptionsPage(QgsOptionsPageWidget):
         self.setup_button.clicked.connect(self._open_setup)
         form.addRow(hint)
         form.addRow(tr("Python"), self.python)
-        form.addRow("", self.setup_button)
+        row = QHBoxLayout()
+        row.addWidget(self.setup_button)
+        row.addStretch()
+        form.addRow("", row)
 
     def apply(self) -> None:
         """Called by the dialog's OK."""

@@ -299,6 +299,7 @@ def test_failure_is_said_in_one_sentence_and_logged(ready: DamageDock, replay: S
     (replay.folder / "fail").write_text(json.dumps(error))
     run_to_end(ready)
     assert states(ready) == ["failed"]
+    settle()
     assert told == ["The disk is full. Free 2 GB."] and ready.engine.last_failure == told[0]
     settle(0.2)
     assert ready.result.headline.text() == told[0] and not ready.result.log.isHidden()
@@ -306,6 +307,7 @@ def test_failure_is_said_in_one_sentence_and_logged(ready: DamageDock, replay: S
     error["hint"] = "leave --device at auto"
     (replay.folder / "fail").write_text(json.dumps(error))
     run_to_end(ready)
+    settle()
     assert told[-1] == "The disk is full. Leave “Device” at auto."  # no option of a command line
 
 
