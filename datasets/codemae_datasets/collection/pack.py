@@ -35,16 +35,21 @@ _BLOCK = 512
 _ORDER = ("train", "val", "test", "rgb", "sar")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class _Entry:
-    """One pair, or one unpaired image."""
+    """One pair, or one unpaired image. There are a million: paths are made when they are needed."""
 
+    source: Path
     kind: str
     dataset: str
     split: str
     name: str
-    files: dict[str, Path]  # "rgb", "sar"
-    sizes: dict[str, int]
+    sizes: dict[str, int]  # "rgb", "sar"
+
+    @property
+    def files(self) -> dict[str, Path]:
+        """The images, by the same keys."""
+        return {key: _image(self.source, self.dataset, key, self.name) for key in self.sizes}
 
     @property
     def key(self) -> str:
@@ -162,13 +167,11 @@ def _entries(source: Path) -> list[_Entry]:
     for folder in sorted(p for p in source.iterdir() if p.is_dir()):
         if folder.name == UNPAIRED:
             for kind, name in (("rgb", "RGB"), ("sar", "SAR")):
-                for file in image_names(folder / name):
-                    found.append(_entry(kind, UNPAIRED, "", file, {kind: folder / name / file}))
+                found += [_entry(source, kind, UNPAIRED, "", file) for file in image_names(folder / name)]
         elif (folder / "RGB").is_dir():
             for split in ("train", "val", "test"):
-                for file in listed_names(folder / f"{split}.txt"):
-                    files = {"rgb": folder / "RGB" / file, "sar": folder / "SAR" / file}
-                    found.append(_entry("paired", folder.name, split, file, files))
+                names = listed_names(folder / f"{split}.txt")
+                found += [_entry(source, "paired", folder.name, split, file) for file in names]
     if not found:
         raise InputError(
             f"There are no images to pack in {source}.",
@@ -184,16 +187,21 @@ def _entries(source: Path) -> list[_Entry]:
     return found
 
 
-def _entry(kind: str, dataset: str, split: str, name: str, files: dict[str, Path]) -> _Entry:
+def _image(source: Path, dataset: str, key: str, name: str) -> Path:
+    return source / dataset / key.upper() / name
+
+
+def _entry(source: Path, kind: str, dataset: str, split: str, name: str) -> _Entry:
+    keys = ("rgb", "sar") if kind == "paired" else (kind,)
     try:
-        sizes = {key: path.stat().st_size for key, path in files.items()}
+        sizes = {key: _image(source, dataset, key, name).stat().st_size for key in keys}
     except FileNotFoundError as error:
         raise InputError(
             f"The image {error.filename} is not there.",
             expected=f"an image of the name that {dataset}/{split}.txt lists",
             hint="fetch it again, or take it off the list",
         ) from error
-    return _Entry(kind, dataset, split, name, files, sizes)
+    return _Entry(source, kind, dataset, split, name, sizes)
 
 
 def _plan_hash(entries: Sequence[_Entry], shard_bytes: int, seed: int) -> str:
