@@ -40,12 +40,15 @@ class ClassInfo:
 
 
 class ClassTable(tuple[ClassInfo, ...]):
-    """Classes in the order of their raster values 0, 1, 2, ... (no gaps)."""
+    """Classes in the order of their raster values: 0, 1, 2, ... for those of a model; other maps may have gaps.
+
+    What counts pixels or footprints by class does so by the *place* of the class in the table, from 0.
+    """
 
     def __new__(cls, classes: Sequence[ClassInfo]) -> ClassTable:
-        table = super().__new__(cls, classes)
-        if [c.value for c in table] != list(range(len(table))):
-            raise ValueError("class values must run 0, 1, 2, ... without gaps")
+        table = super().__new__(cls, sorted(classes, key=lambda c: c.value))
+        if len({c.value for c in table}) != len(table):
+            raise ValueError("class values must differ")
         if len({c.name for c in table}) != len(table):
             raise ValueError("class names must differ")
         return table
@@ -54,6 +57,11 @@ class ClassTable(tuple[ClassInfo, ...]):
     def names(self) -> list[str]:
         """Names in value order."""
         return [c.name for c in self]
+
+    @property
+    def values(self) -> list[int]:
+        """Raster values, ascending."""
+        return [c.value for c in self]
 
     @property
     def foreground(self) -> Iterator[ClassInfo]:
@@ -69,7 +77,7 @@ class ClassTable(tuple[ClassInfo, ...]):
         """The inverse of :meth:`as_list`; a colour may be missing.
 
         Raises:
-            ValueError: an entry is no class, or the values have gaps.
+            ValueError: an entry is no class, or values or names repeat.
             TypeError, KeyError: an entry lacks a field or has another.
         """
         return cls([ClassInfo(**{"color": STANDARD_COLORS[e["value"] % len(STANDARD_COLORS)], **e}) for e in entries])

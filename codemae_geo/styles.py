@@ -97,7 +97,8 @@ def read_aux_xml(text: str) -> list[dict[str, Any]]:
                 entry["background"] = int(cells[at[_ALPHA]]) == 0
             found.append(entry)
         return sorted(found, key=lambda e: int(e["value"]))
-    return [{"value": i, "name": e.text or ""} for i, e in enumerate(band.findall("CategoryNames/Category"))]
+    # the names of the values 0, 1, 2, ...; values that are not in use have empty ones
+    return [{"value": i, "name": e.text} for i, e in enumerate(band.findall("CategoryNames/Category")) if e.text]
 
 
 def raster_qml(classes: ClassTable) -> str:

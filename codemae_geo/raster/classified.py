@@ -26,9 +26,10 @@ def read_classes(path: Path, classes: Classes | None = None) -> ClassTable:
 
     Args:
         path: a raster with one band of whole numbers.
-        classes: names in the order of the values 0, 1, 2, ..., the first being background; or entries with ``value``,
-            ``name`` and, if wanted, ``color`` and ``background``. None reads the table from the file: the tag
-            ``CLASSES`` that this package writes, else the attribute table or category names of ``.aux.xml``.
+        classes: names in the order of the values 0, 1, 2, ..., the first being background; or entries with ``value``
+            (gaps between them are fine), ``name`` and, if wanted, ``color`` and ``background``. None reads
+            the table from the file: the tag ``CLASSES`` that this package writes, else the attribute table or category
+            names of ``.aux.xml``.
 
     Raises:
         InputError: no class raster, no table, or a table that cannot be used.
@@ -51,8 +52,8 @@ def read_classes(path: Path, classes: Classes | None = None) -> ClassTable:
         raise InputError(
             f"the classes of {path} cannot be used",
             found=str(error),
-            expected="names for the values 0, 1, 2, ... without gaps, each with value and name",
-            hint="name them with --classes, in the order of their values",
+            expected="a value from 0 to 254 and a name for each class, none of them twice",
+            hint="name them with --classes: in the order of the values 0, 1, 2, ..., or in a JSON list with values",
         ) from error
 
 
@@ -74,5 +75,5 @@ def _table(path: Path, classes: Classes | None, tag: str | None) -> ClassTable:
             hint="name its classes in the order of their values: --classes background,intact,damaged,destroyed",
         )
     if not any("background" in e for e in entries):
-        entries[0]["background"] = True
+        entries[0]["background"] = entries[0]["value"] == 0
     return ClassTable.from_list(entries)

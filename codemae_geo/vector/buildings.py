@@ -64,7 +64,7 @@ class Coverage:
     Args:
         area: the footprint's own area, [N].
         inside: its area within the raster, [N].
-        by_class: its area over valid pixels of each class, [N, classes].
+        by_class: its area over valid pixels of each class, [N, classes] in the order of the table.
         confidence: confidence times area, [N, classes]; and ``known``, the area with a confidence.
     """
 
@@ -219,20 +219,20 @@ def judge(coverage: Coverage, classes: ClassTable, min_share: float) -> pd.DataF
     names = np.array(classes.names, dtype=object)[chosen]
     names[~analysed] = None
     table: dict[str, Any] = {
-        "class": pd.array(np.where(analysed, chosen, 0), dtype="Int32"),
+        "class": pd.array(np.array(classes.values)[chosen], dtype="Int32"),
         "class_name": names,
     }
     table["class"][~analysed] = pd.NA
-    for info in classes:
-        table[share_column(info.name)] = shares[:, info.value]
+    for place, name in enumerate(classes.names):
+        table[share_column(name)] = shares[:, place]
     table |= {"confidence": confidence, "covered": covered, "status": status.astype(object)}
     return pd.DataFrame(table)
 
 
 def choose_class(shares: NDArray[np.float64], classes: ClassTable, min_share: float) -> NDArray[np.int64]:
-    """The winning class of each row of ``shares`` [N, classes], by the rule of :func:`aggregate_buildings`."""
-    foreground = np.array([c.value for c in classes.foreground])
-    background = np.array([c.value for c in classes if c.background])
+    """The place of the winning class of each row of ``shares`` [N, classes], by :func:`aggregate_buildings`' rule."""
+    behind = np.array([c.background for c in classes])
+    foreground, background = np.flatnonzero(~behind), np.flatnonzero(behind)
     if not background.size:
         return _last_argmax(shares)
     if not foreground.size:
@@ -324,7 +324,7 @@ def _accumulate(
         sums: changed in place.
         members: footprints of the window, [k].
         answer: ``cell_id`` and ``coverage`` arrays of each.
-        values, confidence: the window's pixels, flattened.
+        values, confidence: the window's pixels, flattened; classes by their places.
     """
     k, size = len(members), sums.by_class.shape[1]
     cells = np.concatenate(list(answer["cell_id"]))

@@ -47,7 +47,7 @@ class Region:
     """A connected region of one class in pixel coordinates (x = column, y = row, corners at whole numbers).
 
     Args:
-        value: class.
+        value: the place of its class in the table.
         pieces: its polygons, one for each strip and connected part; :meth:`polygon` joins them.
         confidence_sum, confidence_count: over its pixels with a confidence.
     """
@@ -123,7 +123,7 @@ def polygonize(
 
 @dataclass
 class Strip:
-    """Rows ``row0`` and following: classes [rows, W] (255 = nodata), confidence [rows, W] or None (NaN = none)."""
+    """Rows ``row0`` and following: places of classes [rows, W] (255 = nodata), confidence [rows, W] or None (NaN)."""
 
     row0: int
     values: NDArray[np.uint8]
@@ -141,7 +141,7 @@ class _Open:
 
 def trace_regions(strips: Iterable[Strip], classes: ClassTable) -> Iterator[Region]:
     """Finished regions, in the order in which they end; each connected region exactly once."""
-    foreground = [c.value for c in classes.foreground]
+    foreground = [place for place, info in enumerate(classes) if not info.background]
     state = _Open()
     key = 0
     for strip in strips:
@@ -295,7 +295,7 @@ def _frame(
 ) -> gpd.GeoDataFrame:
     polygons = np.array([region.polygon() for region in batch], dtype=object)
     columns: dict[str, Any] = {
-        "class": np.array([region.value for region in batch], np.int32),
+        "class": np.array([classes[region.value].value for region in batch], np.int32),
         "name": np.array([classes[region.value].name for region in batch], dtype=object),
         "area_m2": ground_area(polygons, row_areas),
     }

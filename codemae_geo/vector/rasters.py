@@ -66,17 +66,20 @@ def read_confidence(source: Any, window: Any) -> NDArray[np.float32]:
 
 
 def check_values(raw: NDArray[Any], nodata: float | None, classes: ClassTable, name: str) -> NDArray[np.uint8]:
-    """Class values as uint8 with 255 for nodata.
+    """Class values as the places of their classes in the table, uint8 with 255 for nodata.
 
     Raises:
         InputError: a value is neither nodata nor in the table.
     """
     invalid = raw == NODATA if nodata is None else (raw == NODATA) | (raw == nodata)
-    unknown = ~invalid & ((raw < 0) | (raw >= len(classes)))
+    places = np.full(NODATA + 1, NODATA, np.uint8)
+    places[classes.values] = np.arange(len(classes))
+    found = places[np.where((raw < 0) | (raw > NODATA), NODATA, raw).astype(np.uint8)]
+    unknown = ~invalid & (found == NODATA)
     if unknown.any():
         raise InputError(
             f"{name} has class values outside the table of classes",
             found=", ".join(str(v) for v in np.unique(raw[unknown])[:10]),
-            expected=f"0 to {len(classes) - 1} ({', '.join(classes.names)}) or nodata",
+            expected=f"{', '.join(f'{c.value} {c.name}' for c in classes)}, or nodata",
         )
-    return np.where(invalid, NODATA, raw).astype(np.uint8)
+    return np.where(invalid, np.uint8(NODATA), found)

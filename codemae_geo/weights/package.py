@@ -152,8 +152,9 @@ class ModelContract(_Frozen):
             raise ValueError("task object-detection needs classes, and no background among them")
         if self.task == "object-detection" and len(self.inputs) != 1:
             raise ValueError("task object-detection takes one input")
-        if self.classes:
-            _ = self.class_table
+        if [c.value for c in self.classes] != list(range(len(self.classes))):
+            raise ValueError("class values must run 0, 1, 2, ... without gaps")
+        _ = self.class_table
         return self
 
     @property

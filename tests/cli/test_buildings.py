@@ -22,6 +22,7 @@ from codemae_geo.errors import InputError, OutputError
 from codemae_geo.inference.damage import map_damage
 from codemae_geo.raster.classified import read_classes
 from codemae_geo.vector.aggregate import map_buildings
+from codemae_geo.vector.polygons import polygonize
 
 
 @pytest.fixture(scope="module")
@@ -102,14 +103,34 @@ def test_any_class_raster_with_a_table(tmp_path: Path) -> None:
     assert colours[2]["color"] == "#010203" and not any(c["background"] for c in colours)
 
 
+def test_values_may_have_gaps(tmp_path: Path) -> None:
+    raster = write_classes(tmp_path / "cover.tif", [[10, 10, 30, 30], [10, 10, 30, 0]])
+    houses = write_houses(tmp_path / "h.gpkg", (0, 2, 2, 4), (2, 2, 4, 4), (1, 2, 3, 4))
+    entries = [{"value": 30, "name": "built"}, {"value": 0, "name": "sea", "background": True}]
+    entries += [{"value": 10, "name": "tree"}]
+    found = map_buildings(raster, houses, tmp_path / "t.gpkg", classes=entries).summary
+    assert found["buildings"]["classes"] == {"sea": 0, "tree": 1, "built": 2}
+    table = read(tmp_path / "t.gpkg")
+    assert list(table["class"]) == [10, 30, 30] and list(table["class_name"]) == ["tree", "built", "built"]
+    np.testing.assert_allclose(
+        table[["share_sea", "share_tree", "share_built"]], [[0, 1, 0], [1 / 4, 0, 3 / 4], [0, 1 / 2, 1 / 2]]
+    )
+    with sqlite3.connect(tmp_path / "t.gpkg") as db:
+        (qml,) = db.execute("SELECT styleQML FROM layer_styles").fetchone()
+    assert all(f'value="{value}"' in qml for value in (0, 10, 30))
+    polygons = polygonize(raster, tmp_path / "p.gpkg", read_classes(raster, entries))
+    assert polygons.count == 2 and set(gpd.read_file(tmp_path / "p.gpkg", layer="polygons")["class"]) == {10, 30}
+
+
 def test_tables_of_other_programs(tmp_path: Path) -> None:
     raster = write_classes(tmp_path / "c.tif", [[0, 1]])
     side_car = tmp_path / "c.tif.aux.xml"
     side_car.write_text(
         "<PAMDataset><PAMRasterBand band='1'><CategoryNames><Category>none</Category><Category>wood</Category>"
-        "</CategoryNames></PAMRasterBand></PAMDataset>"
+        "<Category/><Category>field</Category></CategoryNames></PAMRasterBand></PAMDataset>"
     )
-    assert [(c.name, c.background) for c in read_classes(raster)] == [("none", True), ("wood", False)]
+    found = [(c.value, c.name, c.background) for c in read_classes(raster)]
+    assert found == [(0, "none", True), (1, "wood", False), (3, "field", False)]
     with rasterio.open(tmp_path / "c.tif", "r+") as file:
         file.update_tags(CLASSES=json.dumps(DAMAGE_CLASSES.as_list()))
     assert read_classes(raster) == DAMAGE_CLASSES
@@ -139,8 +160,8 @@ def picture(folder: Path) -> dict[str, Any]:
     return {"raster": write_raster(folder / "rgb.tif")}
 
 
-def gaps(folder: Path) -> dict[str, Any]:
-    entries = [{"value": 10, "name": "tree"}, {"value": 20, "name": "shrub"}]
+def one_value_twice(folder: Path) -> dict[str, Any]:
+    entries = [{"value": 10, "name": "tree"}, {"value": 10, "name": "shrub"}]
     return {"raster": write_classes(folder / "c.tif", [[10, 20]]), "classes": entries}
 
 
@@ -179,7 +200,7 @@ def no_footprints(folder: Path) -> dict[str, Any]:
     [
         (no_table, ["--classes"]),
         (picture, ["not a class raster", "3 band"]),
-        (gaps, ["without gaps"]),
+        (one_value_twice, ["values must differ"]),
         (more_values, ["outside the table", "7"]),
         (missing, ["gone.tif", "is not there"]),
         (other_grid, ["another grid"]),
