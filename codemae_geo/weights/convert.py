@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import pickle
 import zipfile
 from collections.abc import Mapping
@@ -95,7 +96,7 @@ PRESETS: dict[str, Preset] = {
 
 
 def read_checkpoint(path: str | Path) -> dict[str, torch.Tensor]:
-    """The tensors of a ``.pth``, ``.pt`` or ``.safetensors`` file; nothing but tensors is unpickled.
+    """The tensors of a ``.pth``, ``.pt`` or ``.safetensors`` file; nothing but tensors and plain values is unpickled.
 
     A state dict below ``state_dict``, ``model``, ``model_state_dict`` or ``teacher`` is found, and the prefixes
     ``module.`` and ``_orig_mod.`` of wrapped models are taken off.
@@ -110,7 +111,9 @@ def read_checkpoint(path: str | Path) -> dict[str, torch.Tensor]:
         if path.suffix == ".safetensors":
             found: Any = load_file(path)
         else:
-            found = torch.load(path, map_location="cpu", weights_only=True)
+            # trainers in MAE's line, CoDe-MAE's among them, keep their arguments beside the weights: plain values
+            with torch.serialization.safe_globals([argparse.Namespace]):
+                found = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise ModelError(
             f"{path.name} is not loaded",
