@@ -243,6 +243,8 @@ class CoDeMAE(HiViT):
             self.norm_cls = nn.LayerNorm(width, eps=eps)
             self.cls_pt_layers = nn.ModuleList(AttentionBlock(width, num_heads, ratio, eps) for _ in range(2))
         patches = self.absolute_pos_embed.shape[1]
+        if not int(patches * (1 - mask_ratio)):
+            raise ModelError("mask_ratio leaves no patch.", found=f"{mask_ratio} of {patches}", expected="less")
         self.decoder_pos_embed = nn.Parameter(torch.zeros(1, patches, dim), requires_grad=False)
 
         self.apply(_init_weights)
