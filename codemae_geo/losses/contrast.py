@@ -10,7 +10,7 @@ import torch.distributed.nn.functional as dist_functional
 import torch.nn.functional as F
 from torch import Tensor
 
-Gather = Literal["published", "exact"]
+Gather = Literal["published", "exact", "none"]
 
 
 def gather_rows(rows: Tensor, gather: Gather = "published") -> tuple[Tensor, int]:
@@ -19,9 +19,10 @@ def gather_rows(rows: Tensor, gather: Gather = "published") -> tuple[Tensor, int
     Args:
         rows: [B, D], the same B on every rank.
         gather: "published" carries no gradient into any gathered row, the own ones included, as soon as there is more
-            than one process; "exact" carries it, so that N processes give the gradient of one with N times the batch.
+            than one process; "exact" carries it, so that N processes give the gradient of one with N times the batch;
+            "none" stays with the process's own rows, for batches that are the same on all.
     """
-    if not (dist.is_available() and dist.is_initialized()) or dist.get_world_size() == 1:
+    if gather == "none" or not (dist.is_available() and dist.is_initialized()) or dist.get_world_size() == 1:
         return rows, 0
     first = dist.get_rank() * len(rows)
     if gather == "exact":

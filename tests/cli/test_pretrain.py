@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import argparse
 import csv
+import json
 import os
 import signal
 import subprocess
@@ -12,11 +14,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from codemae_cli.app import app
 from PIL import Image
 from support.pairs import make_ospretrain, make_scenes
 from typer.testing import CliRunner
 
+from codemae_geo.weights.package import read_contract
 from codemae_geo.weights.verify import verify_package
 
 #: a model that trains in no time, distilled from a teacher that teaches nothing
@@ -43,8 +47,8 @@ def invoke(*args: object) -> Any:
     return result
 
 
-def curve(folder: Path) -> list[dict[str, float]]:
-    with (folder / "log.csv").open() as file:
+def curve(folder: Path, name: str = "log.csv") -> list[dict[str, float]]:
+    with (folder / name).open() as file:
         return [{k: float(v) for k, v in row.items() if k != "pairs_per_s"} for row in csv.DictReader(file)]
 
 
@@ -94,17 +98,36 @@ def test_killed_in_mid_epoch_and_resumed_the_curve_is_the_same(data: Path, whole
     assert curve(folder) == curve(whole)
 
 
+TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--standalone", "-m", "codemae_cli"]
+
+
 def test_two_processes_train_as_one(data: Path, whole: Path, tmp_path: Path) -> None:
-    """With the exact gather all steps agree; with the published one, whose columns have no gradient, the first."""
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--standalone"]
-    for gather, steps in (("exact", 12), ("published", 1)):
+    """With the exact gather all steps agree; with the published one, whose columns have no gradient, the first.
+
+    The recipe's devices need not say what torchrun starts, and of two processes one speaks.
+    """
+    for gather, steps, devices in (("exact", 12, 1), ("published", 1, 8)):
         folder = tmp_path / gather
         limit = [] if steps == 12 else ["train.max_steps=2"]
-        arguments = ["ablation", f"data.root={data}", *TINY, "train.devices=2", f"model.gather={gather}", *limit]
-        done = run(*arguments, "-o", folder, "-q", launcher=[*launcher, "-m", "codemae_cli"])
+        arguments = ["ablation", f"data.root={data}", *TINY, f"train.devices={devices}", f"model.gather={gather}"]
+        done = run(*arguments, *limit, "-o", folder, "--json", launcher=TORCHRUN)
         assert done.returncode == 0, done.stderr[-2000:]
+        assert json.loads(done.stdout)["processes"] == 2 and done.stderr.count("preparing ...") == 1
         for ours, theirs in zip(curve(folder)[:steps], curve(whole)[:steps], strict=True):
             assert ours == pytest.approx(theirs, rel=2e-4)
+    validated = curve(tmp_path / "exact", "validation.csv")
+    for ours, theirs in zip(validated, curve(whole, "validation.csv"), strict=True):
+        assert ours == pytest.approx(theirs, rel=2e-4)
+
+
+def test_unreadable_files_of_all_processes_count_together(tmp_path: Path) -> None:
+    """With this seed each of the two processes meets one of the two broken files."""
+    root = make_ospretrain(tmp_path / "data", {"EarthMiss": 8})
+    for name in ("0.png", "4.png"):
+        (root / "EarthMiss" / "RGB" / name).write_bytes(b"broken")
+    arguments = ["ablation", f"data.root={root}", *TINY, "train.batch=8", "train.epochs=1", "train.seed=1", "-q"]
+    refused = run(*arguments, "--skip-unreadable", 1, "-o", tmp_path / "run", launcher=TORCHRUN)
+    assert refused.returncode and "than tolerated" in refused.stderr, refused.stderr[-2000:]
 
 
 def test_scenes_train_and_the_dry_run_writes_nothing(tmp_path: Path) -> None:
@@ -121,10 +144,68 @@ def test_scenes_train_and_the_dry_run_writes_nothing(tmp_path: Path) -> None:
     assert "holds a run" in invoke(*arguments).stderr
 
 
+def test_a_run_that_is_done_is_not_trained_on(data: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    arguments = ["ablation", f"data.root={data}", *TINY, "train.max_steps=3", "-o", folder]
+    assert invoke(*arguments).exit_code == 0
+    before = (folder / "checkpoint.pt").read_bytes(), curve(folder), curve(folder, "validation.csv")
+    assert invoke(*arguments, "--resume").exit_code == 0
+    assert ((folder / "checkpoint.pt").read_bytes(), curve(folder), curve(folder, "validation.csv")) == before
+    assert [row["step"] for row in before[1]] == [1, 2, 3]
+
+
+def test_resuming_with_another_recipe(data: Path, tmp_path: Path) -> None:
+    """The new settings count, what changed is said and kept, and a broken epoch of other batches begins again."""
+    folder = tmp_path / "run"
+    arguments = ["ablation", f"data.root={data}", *TINY, "-o", folder]
+    assert invoke(*arguments, "train.max_steps=3").exit_code == 0  # of six
+    changes = ["train.batch=8", "train.weight_decay=0.5", "train.betas=[0.8,0.9]"]
+    done = invoke(*arguments, *changes, "--resume")
+    assert done.exit_code == 0, done.stderr
+    assert "train.batch: 8, was 4" in done.stderr and "epoch 1 begins again" in done.stderr
+    rows = curve(folder)
+    assert [(row["step"], row["epoch"]) for row in rows] == [
+        (1, 0),
+        (2, 0),
+        (3, 0),
+        *((n, n // 7) for n in range(4, 10)),
+    ]
+    saved = torch.load(folder / "checkpoint.pt", weights_only=True)["optimizer"]["param_groups"]
+    assert [group["weight_decay"] for group in saved] == [0.5, 0] and saved[0]["betas"] == (0.8, 0.9)
+    (again,) = json.loads((folder / "run.json").read_text())["resumed"]
+    assert again["step"] == 3 and "train.weight_decay: 0.5, was 0.05" in again["changes"]
+
+
+def test_validation_means(whole: Path) -> None:
+    """Two batches, of which one has pairs: its cross loss is not halved by the other, which has none."""
+    before, after = curve(whole, "validation.csv")
+    assert before["cross"] > 0.8 and after["cross"] > 0.8
+    splits = {metric.split for metric in read_contract(whole / "encoder.safetensors").metrics}
+    assert splits == {"images of the training set"}  # the published layout holds nothing out
+
+
+def test_starting_from_a_published_checkpoint(data: Path, whole: Path, tmp_path: Path) -> None:
+    """Such files hold the trainer's arguments too; a missing one is not called a teacher."""
+    weights = torch.load(whole / "checkpoint.pt", weights_only=True)["model"]
+    file = tmp_path / "published.pth"
+    torch.save({"model": weights, "epoch": 3, "args": argparse.Namespace(model="itpn_base_dec512d8b")}, file)
+    arguments = ["ablation", f"data.root={data}", *TINY, "train.max_steps=1", "-o", tmp_path / "run"]
+    started = invoke(*arguments, f"model.init={file}")
+    assert started.exit_code == 0, started.stderr
+    (first,) = curve(tmp_path / "run")
+    assert first["reconstruction"] < curve(whole)[0]["reconstruction"] - 0.001
+    missing = invoke(*arguments, "model.init=nowhere.pth", "--overwrite")
+    assert missing.exit_code == 1 and "nowhere.pth" in missing.stderr and "teacher" not in missing.stderr
+
+
 BAD = {
     "mistyped key": (["model.cros_target=grey"], ["cros_target", "did you mean 'model.cross_target'"]),
     "key in the wrong place": (["epochs=3"], ["'epochs'", "train.epochs"]),
     "wrong value": (["train.epochs=many"], ["train.epochs", "many"]),
+    "key of the encoder": (["model.encoder={embed_dims: 32}"], ["embed_dims", "did you mean 'embed_dim'"]),
+    "all is masked": (["model.mask_ratio=0.9"], ["mask_ratio leaves no patch", "0.9 of 4"]),
+    "no such device": (["train.accelerator=mps"], ["devices of the recipe", "train.accelerator"]),
+    "float16 on a CPU": (["train.precision=16-mixed"], ["float16", "train.precision=bf16-mixed"]),
     "missing folder": (["data.root=nowhere"], ["nowhere does not exist"]),
     "large batch": (["train.batch=17"], ["larger than the pairs", "train.batch=16"]),
 }
@@ -150,6 +231,12 @@ def test_bad_images(tmp_path: Path) -> None:
     (root / "EarthMiss" / "RGB" / "6.png").unlink()  # a second file, not the next one
     too_many = invoke(*arguments, "-o", tmp_path / "c", "--skip-unreadable", 1)
     assert too_many.exit_code == 1 and "More files are unreadable than tolerated" in too_many.stderr, too_many.stderr
+
+
+def test_a_run_directory_that_is_a_file(data: Path, tmp_path: Path) -> None:
+    (tmp_path / "run").write_text("")
+    done = invoke("ablation", f"data.root={data}", *TINY, "-o", tmp_path / "run")
+    assert done.exit_code == 1 and "cannot make the folder" in done.stderr, done.stderr
 
 
 def test_unequal_sizes_of_a_pair(tmp_path: Path) -> None:

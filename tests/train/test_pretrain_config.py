@@ -17,11 +17,11 @@ from codemae_train.checkpoint import (
     save_checkpoint,
 )
 from codemae_train.config import load_recipe, recipe_text, shipped_recipes
-from codemae_train.pretrain import make_fabric, make_views, peak_rate, prepare, rate_at
+from codemae_train.pretrain import Run, launched_world, make_fabric, make_views, peak_rate, prepare, rate_at, save
 from support.pairs import make_ospretrain
 from torch import nn
 
-from codemae_geo.errors import InputError, ModelError, OutputError
+from codemae_geo.errors import CodemaeError, InputError, ModelError, OutputError
 from codemae_geo.models.codemae import CoDeMAE, random_masking
 from codemae_geo.progress import Reporter
 
@@ -71,24 +71,43 @@ def test_unknown_recipes_and_keys() -> None:
         load_recipe("base", ["train.betas=[0.9,1.5]"])
 
 
+def prepared(folder: Path, *changes: str) -> Run:
+    """A small run on eight pairs, ready to train."""
+    data = make_ospretrain(folder / "data", {"EarthMiss": 8})
+    overrides = [f"data.root={data}", "train.batch=4", "train.devices=1", "data.use=paired", "train.accelerator=cpu"]
+    overrides += ["model.encoder=tiny", "model.img_size=64", "model.distill=false", "train.precision=32-true"]
+    recipe = load_recipe("ablation", [*overrides, *changes])
+    return prepare(recipe, folder, make_fabric(recipe.train), Reporter())
+
+
 def test_masks_per_pair_or_per_batch(tmp_path: Path) -> None:
-    folder = make_ospretrain(tmp_path / "data", {"EarthMiss": 8})
     rows = {}
     for masks in ("pair", "batch"):
-        overrides = [
-            f"data.root={folder}",
-            f"train.masks={masks}",
-            "train.batch=4",
-            "train.devices=1",
-            "data.use=paired",
-        ]
-        overrides += ["model.encoder=tiny", "model.img_size=64", "model.distill=false", "train.precision=32-true"]
-        recipe = load_recipe("ablation", [*overrides, "train.accelerator=cpu"])
-        run = prepare(recipe, tmp_path, make_fabric(recipe.train), Reporter())
+        run = prepared(tmp_path, f"train.masks={masks}")
         batch = collate([run.source[i] for i in run.sampler.batches()[0]])
         _, noise = make_views(run, batch, seeded(0))
         rows[masks] = len(random_masking(noise).keep.sort(dim=1).values.unique(dim=0))
     assert rows == {"pair": 4, "batch": 1}
+
+
+def test_weights_that_are_not_finite_are_not_saved(tmp_path: Path) -> None:
+    run = prepared(tmp_path)
+    save(run)
+    before = (tmp_path / "checkpoint.pt").read_bytes()
+    with torch.no_grad():
+        run.bare.mask_token[:] = float("nan")
+    with pytest.raises(CodemaeError, match="weights are not finite"):
+        save(run)
+    assert (tmp_path / "checkpoint.pt").read_bytes() == before
+
+
+def test_processes_that_srun_has_started_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SLURM_JOB_NAME", "job")
+    monkeypatch.setenv("SLURM_NTASKS", "4")  # of a batch script too, which runs once
+    assert launched_world() is None
+    monkeypatch.setenv("SLURM_STEP_NUM_TASKS", "4")
+    monkeypatch.setenv("SLURM_STEP_NUM_NODES", "2")
+    assert launched_world() == (2, 2)
 
 
 def test_checkpoints_and_random_states(tmp_path: Path) -> None:

@@ -9,32 +9,43 @@ from __future__ import annotations
 import csv
 import json
 import math
+import os
 import platform
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
+import yaml  # type: ignore[import-untyped]
 from codemae_datasets.pairs import PairSource, Statistics, collate, measure, raise_error
 from codemae_datasets.samplers import PairBatchSampler, seeded
 from codemae_datasets.transforms import PairTransform, Views
 from codemae_train import checkpoint as ckpt
 from codemae_train.config import DataConfig, Recipe, TrainConfig, recipe_text
 from lightning.fabric import Fabric
+from lightning.fabric.accelerators import CPUAccelerator
+from lightning.fabric.plugins.environments import SLURMEnvironment, TorchElasticEnvironment
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from codemae_geo import __version__
 from codemae_geo.errors import CodemaeError, InputError, OutputError
+from codemae_geo.models import build
 from codemae_geo.models.codemae import CoDeMAE, Losses, imagenet_state
 from codemae_geo.models.precision import has_bf16
 from codemae_geo.models.teacher import LICENCE, Teacher, load_teacher, small_teacher
 from codemae_geo.progress import Reporter
+from codemae_geo.weights.convert import read_checkpoint
 from codemae_geo.weights.package import ArchitectureSpec, DataSource, InputSpec, Metric, ModelContract, save_package
 
+#: keys of the recipe that say which images are in which batch
+DEALS = {"train.batch", "train.accumulate", "train.seed", "data.kind", "data.window", "data.places", "data.holdout"} | {
+    f"data.{key}" for key in ("use", "exclude", "exclude_test")
+}
 #: columns of log.csv
 COLUMNS = ("step", "epoch", "lr", *Losses._fields, "pairs_per_s")
 
@@ -55,6 +66,7 @@ class Run:
     source: PairSource
     sampler: PairBatchSampler
     validation: list[list[Any]]
+    validated_on: str  #: what the batches of ``validation`` are of
     statistics: Statistics
     epoch: int = 0
     batch_in_epoch: int = 0  #: batches of the epoch done, accumulated ones counted
@@ -68,9 +80,16 @@ class Run:
 
     @property
     def total_steps(self) -> int:
-        """Optimizer steps of the whole run."""
-        total = self.steps_per_epoch * self.recipe.train.epochs
-        return min(total, self.recipe.train.max_steps) if self.recipe.train.max_steps else total
+        """Optimizer steps of the whole run: those before this epoch, and the rest as the recipe has them now."""
+        train = self.recipe.train
+        before = self.step - self.batch_in_epoch // train.accumulate
+        total = before + (train.epochs - self.epoch) * self.steps_per_epoch
+        return min(total, train.max_steps) if train.max_steps else total
+
+    @property
+    def ended(self) -> bool:
+        """Whether ``max_steps`` are done."""
+        return 0 < self.recipe.train.max_steps <= self.step
 
 
 # ---------------------------------------------------------------- run
@@ -108,18 +127,24 @@ def pretrain(
     fabric = make_fabric(recipe.train)
     with reporter.stage("preparing"):
         run = prepare(recipe, folder, fabric, reporter)
-        if resume:
-            restore(run, saved)
+        changes = restore(run, saved) if resume else []
     summary = describe(run)
     with reporter.stage("checking two validation batches"):
         first = validate(run, batches=2)
-        reporter.log(f"{summary['pairs']} pairs a epoch in {run.steps_per_epoch} steps; {_text(first)}")
+        reporter.log(f"{summary['pairs']} pairs of images an epoch in {run.steps_per_epoch} steps; {_text(first)}")
     if dry_run:
         return summary | {"validation": first}
     if fabric.is_global_zero:
-        folder.mkdir(parents=True, exist_ok=True)
-        if not resume:
-            saved.unlink(missing_ok=True)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise OutputError(f"cannot make the folder {folder}: {error}") from error
+        if resume:
+            again = {"step": run.step, "changes": changes, "command": sys.argv}
+            summary["resumed"] = [*_resumed(folder / "run.json"), again]
+        else:
+            for stale in (saved, folder / "encoder.safetensors", *folder.glob("not_finite_step*.pt")):
+                stale.unlink(missing_ok=True)
         _write(folder / "recipe.yaml", recipe_text(recipe))
         _write(folder / "run.json", json.dumps(summary, indent=1, default=str))
     with reporter.stage("pretraining", total=run.total_steps):
@@ -129,16 +154,39 @@ def pretrain(
     return summary | result
 
 
+def launched_world() -> tuple[int, int] | None:
+    """Processes per node, and nodes, that torchrun or srun has started; None without them."""
+    if TorchElasticEnvironment.detect():
+        world, local = int(os.environ["WORLD_SIZE"]), int(os.environ["LOCAL_WORLD_SIZE"])
+        return local, world // local
+    tasks, nodes = (int(os.environ.get(f"SLURM_STEP_NUM_{what}", 1)) for what in ("TASKS", "NODES"))
+    return (tasks // nodes, nodes) if tasks > 1 and SLURMEnvironment.detect() else None
+
+
 def make_fabric(train: TrainConfig) -> Fabric:
-    """Device, precision and processes; under torchrun or Slurm the launcher's world is used."""
-    several = train.devices * train.nodes > 1
-    fabric = Fabric(
-        accelerator=train.accelerator,
-        devices=train.devices,
-        num_nodes=train.nodes,
-        precision=train.precision,
-        strategy="ddp" if several else "auto",
-    )
+    """Device, precision and processes. Under torchrun or Slurm theirs count, else the recipe's are started.
+
+    Raises:
+        InputError: this machine has no such device, or not so many, or cannot compute so.
+    """
+    devices, nodes = launched_world() or (train.devices, train.nodes)
+    try:
+        fabric = Fabric(
+            accelerator=train.accelerator,
+            devices=devices,
+            num_nodes=nodes,
+            precision=train.precision,
+            strategy="ddp" if devices * nodes > 1 else "auto",
+        )
+    except (RuntimeError, ValueError, MisconfigurationException) as error:
+        raise InputError(
+            "The devices of the recipe cannot be had.",
+            found=" ".join(str(error).split()),
+            expected=f"train.accelerator={train.accelerator}, {devices} per node on {nodes} nodes",
+            hint="set train.accelerator and train.devices to what this machine has",
+        ) from error
+    if train.precision == "16-mixed" and isinstance(fabric.accelerator, CPUAccelerator):
+        raise InputError("A CPU does not train in float16.", hint="set train.precision=bf16-mixed or 32-true")
     fabric.launch()
     return fabric
 
@@ -168,7 +216,8 @@ def prepare(
     statistics = source_statistics(recipe.data, source, sampler)
     transform = PairTransform(statistics, recipe.model.img_size, augment=train.augment).to(fabric.device)
     teacher = open_teacher(recipe) if recipe.model.distill else None
-    bare = CoDeMAE(**recipe.model.build_args(teacher.dim if teacher else 1024))
+    bare = build("codemae", recipe.model.build_args(teacher.dim if teacher else 1024))
+    assert isinstance(bare, CoDeMAE)
     if recipe.model.init:
         initialise(bare, recipe.model.init)
     # as published: biases and norms do not decay, everything else does, position tables included
@@ -199,6 +248,7 @@ def prepare(
         source,
         sampler,
         validation,
+        "held-out area" if held_out else "images of the training set",
         statistics,
     )
 
@@ -209,9 +259,7 @@ def initialise(model: CoDeMAE, path: Path) -> None:
     Raises:
         ModelError: the file cannot be read, or differs (first keys named).
     """
-    from codemae_geo.models.teacher import _read
-
-    state = _read(path)
+    state = read_checkpoint(path)
     if any(name.startswith("patch_embed.") for name in state):
         model.load_state_dict(imagenet_state(state, model), strict=False)
     else:
@@ -233,6 +281,8 @@ def fit(run: Run) -> dict[str, Any]:
     validation = None
     began, done_before = time.perf_counter(), run.step
     for epoch in range(run.epoch, train.epochs):
+        if run.ended:
+            break
         run.epoch = epoch
         for batch, number in batches(run):
             if number % train.accumulate == 0:
@@ -243,21 +293,18 @@ def fit(run: Run) -> dict[str, Any]:
                 continue
             run.step += 1
             run.reporter.progress(run.step, run.total_steps)
-            if run.step % train.log_every == 0 or run.step == run.total_steps or train.log_every == 1:
+            if run.step % train.log_every == 0 or run.step == run.total_steps:
                 losses = log.step(rate, parts)
             if train.save_every and run.step % train.save_every == 0:
                 save(run)
-            if run.step >= run.total_steps:
+            if run.ended:
                 break
-        ended = run.step >= run.total_steps
         if run.batch_in_epoch == len(run.sampler):  # else the rest of the epoch waits for a longer run
             run.epoch, run.batch_in_epoch = epoch + 1, 0
-        if (epoch + 1) % train.validate_every == 0 or epoch + 1 == train.epochs or ended:
+        if (epoch + 1) % train.validate_every == 0 or epoch + 1 == train.epochs or run.ended:
             validation = validate(run, train.validate_batches)
             log.validation(validation)
         save(run)
-        if ended:
-            break
     log.close()
     seconds = time.perf_counter() - began
     pairs = (run.step - done_before) * train.batch
@@ -289,17 +336,27 @@ def batches(run: Run) -> Iterator[tuple[dict[str, Any], int]]:
     )
     for number, batch in enumerate(loader, start=run.batch_in_epoch):
         raise_error(batch)
-        for text in set(batch.pop("unreadable")) - run.unreadable:
-            run.unreadable.add(text)
-            run.reporter.warning("unreadable", text)
-        if len(run.unreadable) > data.skip_unreadable:
-            raise InputError(
-                "More files are unreadable than tolerated.",
-                found=f"{len(run.unreadable)}: {sorted(run.unreadable)[0]}",
-                expected=f"at most {data.skip_unreadable}",
-                hint="mend the files, or raise --skip-unreadable",
-            )
+        tolerate(run, batch.pop("unreadable"))
         yield to_device(batch, run.fabric.device), number
+
+
+def tolerate(run: Run, unreadable: Iterable[str]) -> None:
+    """Count files that were passed over.
+
+    Raises:
+        InputError: more than the recipe tolerates.
+    """
+    for text in sorted(set(unreadable) - run.unreadable):
+        run.unreadable.add(text)
+        run.reporter.warning("unreadable", text)
+    most = run.recipe.data.skip_unreadable
+    if len(run.unreadable) > most:
+        raise InputError(
+            "More files are unreadable than tolerated.",
+            found=f"{len(run.unreadable)}: {sorted(run.unreadable)[0]}",
+            expected=f"at most {most}",
+            hint="mend the files, or raise --skip-unreadable",
+        )
 
 
 def train_step(run: Run, batch: dict[str, Any], number: int) -> Losses:
@@ -366,15 +423,18 @@ def set_rate(run: Run, epoch: float) -> float:
 
 @torch.no_grad()
 def validate(run: Run, batches: int) -> dict[str, float]:
-    """Mean losses over fixed batches with fixed masks, whole images resized.
+    """Mean losses over fixed batches with fixed masks, whole images resized; the same on every process.
+
+    ``cross`` and ``contrast`` are means over the paired batches alone, which have them.
 
     Raises:
         CodemaeError: a loss is not finite.
     """
     run.model.eval()
     sums: dict[str, float] = dict.fromkeys(Losses._fields, 0.0)
-    chosen = run.validation[:batches]
-    for number, items in enumerate(chosen):
+    counts: dict[str, int] = dict.fromkeys(Losses._fields, 0)
+    gather, run.bare.gather = run.bare.gather, "none"  # the other processes hold the same rows
+    for number, items in enumerate(run.validation[:batches]):
         batch = collate([run.source[item] for item in items])
         raise_error(batch)
         batch = to_device(batch, run.fabric.device)
@@ -386,9 +446,11 @@ def validate(run: Run, batches: int) -> dict[str, float]:
         if not torch.isfinite(losses.total):
             raise CodemaeError("A validation loss is not finite.", found=_text(losses._asdict()))
         for name, value in losses._asdict().items():
-            sums[name] += float(value) / len(chosen)
+            sums[name] += float(value)
+            counts[name] += batch["paired"] or name not in ("cross", "contrast")
+    run.bare.gather = gather
     run.model.train()
-    return {name: round(value, 6) for name, value in sums.items()}
+    return {name: round(value / max(counts[name], 1), 6) for name, value in sums.items()}
 
 
 def stop_not_finite(run: Run, batch: dict[str, Any], noise: Tensor, losses: Losses) -> None:
@@ -477,7 +539,22 @@ def to_device(batch: dict[str, Any], device: torch.device) -> dict[str, Any]:
 
 
 def save(run: Run) -> None:
-    """Write ``checkpoint.pt``: model, optimizer, scaler, place in the epoch, random states, recipe."""
+    """Write ``checkpoint.pt``: model, optimizer, scaler, place in the epoch, random states, recipe.
+
+    Raises:
+        InputError: all processes together passed over more files than tolerated.
+        CodemaeError: a weight is not finite; the checkpoint before is left as it is.
+        OutputError: it cannot be written; the checkpoint before is left as it is.
+    """
+    if run.fabric.world_size > 1:
+        shares: list[Any] = [None] * run.fabric.world_size
+        torch.distributed.all_gather_object(shares, sorted(run.unreadable))
+        tolerate(run, [text for share in shares for text in share])
+    if not all(bool(torch.isfinite(p).all()) for p in run.bare.parameters()):
+        raise CodemaeError(
+            f"The weights are not finite after step {run.step}.",
+            hint="--resume from the checkpoint before, with a smaller train.base_lr, train.clip=1 or another precision",
+        )
     if run.fabric.is_global_zero:
         scaler = getattr(run.fabric._precision, "scaler", None)
         state = {
@@ -486,6 +563,7 @@ def save(run: Run) -> None:
             "scaler": scaler.state_dict() if scaler is not None else {},
             "epoch": run.epoch,
             "batch_in_epoch": run.batch_in_epoch,
+            "batches": len(run.sampler),
             "step": run.step,
             "unreadable": sorted(run.unreadable),
             "random": ckpt.random_states(),
@@ -496,21 +574,48 @@ def save(run: Run) -> None:
     run.fabric.barrier()
 
 
-def restore(run: Run, path: Path) -> None:
+def restore(run: Run, path: Path) -> list[str]:
     """Put a checkpoint back into a freshly prepared run.
+
+    The recipe may have changed: its settings of the optimizer count, not the checkpoint's. Where it now deals an
+    epoch out in another way, an epoch that was broken off begins again.
+
+    Returns:
+        what has changed, ``train.batch: 64, was 32``.
 
     Raises:
         ModelError: no checkpoint, or of another architecture (first differing keys named).
     """
     state = ckpt.read_checkpoint(path)
     ckpt.load_weights(run.bare, state["model"], path)
+    settings = [{k: v for k, v in group.items() if k != "params"} for group in run.optimizer.param_groups]
     run.optimizer.load_state_dict(state["optimizer"])
+    for group, own in zip(run.optimizer.param_groups, settings, strict=True):
+        group.update(own)
     scaler = getattr(run.fabric._precision, "scaler", None)
     if scaler is not None and state["scaler"]:
         scaler.load_state_dict(state["scaler"])
     run.epoch, run.batch_in_epoch, run.step = state["epoch"], state["batch_in_epoch"], state["step"]
     run.unreadable = set(state["unreadable"])
     ckpt.restore_random_states(state["random"])
+
+    now, then = flat(run.recipe.model_dump(mode="json")), flat(yaml.safe_load(state["recipe"]))
+    changed = [key for key in now if now[key] != then.get(key)]
+    changes = [f"{key}: {now[key]}, was {then.get(key)}" for key in changed]
+    for text in changes:
+        run.reporter.warning("changed", f"resumed with another {text}")
+    dealt_apart = DEALS & set(changed) or state.get("batches", len(run.sampler)) != len(run.sampler)
+    if dealt_apart and run.batch_in_epoch:
+        run.batch_in_epoch = 0
+        run.reporter.warning("changed", f"epoch {run.epoch + 1} begins again, since its batches are others now")
+    return changes
+
+
+def flat(recipe: Mapping[str, Any]) -> dict[str, Any]:
+    """The values of a recipe by dotted key."""
+    parts = {k: v for k, v in recipe.items() if isinstance(v, Mapping)}
+    values = {k: v for k, v in recipe.items() if k not in parts}
+    return values | {f"{part}.{key}": value for part, section in parts.items() for key, value in section.items()}
 
 
 # ---------------------------------------------------------------- logs
@@ -598,6 +703,14 @@ def _write(path: Path, text: str) -> None:
         raise OutputError(f"cannot write {path}: {error}") from error
 
 
+def _resumed(path: Path) -> list[Any]:
+    """What an earlier ``run.json`` says of resuming."""
+    try:
+        return list(json.loads(path.read_text(encoding="utf-8")).get("resumed", []))
+    except (OSError, ValueError):
+        return []
+
+
 def _text(losses: Mapping[str, Any]) -> str:
     return ", ".join(f"{name} {float(torch.as_tensor(value).detach()):.4f}" for name, value in losses.items())
 
@@ -626,7 +739,11 @@ def describe(run: Run) -> dict[str, Any]:
         "pairs": run.steps_per_epoch * train.batch,
         "steps": run.total_steps,
         "peak_lr": peak_rate(train),
-        "batch": {"pairs": train.batch, "per_process": run.sampler.batch // run.fabric.world_size},
+        "batch": {
+            "pairs": train.batch,
+            "images": 2 * train.batch,
+            "per_process": run.sampler.batch // run.fabric.world_size,
+        },
         "statistics": run.statistics.as_dict(run.source.names),
         "recipe": run.recipe.model_dump(mode="json"),
     }
@@ -655,7 +772,7 @@ def export(run: Run, path: Path, validation: Mapping[str, float]) -> Path:
         licence="as its training data and, where one was used, its teacher require",
         training_data=[DataSource(name=name, licence="see the data set") for name in run.source.names],
         training=f"{run.step} steps of {recipe.train.batch} pairs; recipe.yaml and run.json beside this file say all.",
-        metrics=[Metric(name=f"loss {k}", value=v, split="validation") for k, v in validation.items()],
+        metrics=[Metric(name=f"loss {k}", value=v, split=run.validated_on) for k, v in validation.items()],
         limits="A backbone: it draws no map. Normalisation is the mean over its data sets.",
     )
     return save_package(path, run.bare.encoder_state(), contract, overwrite=True)

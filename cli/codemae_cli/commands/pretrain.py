@@ -43,10 +43,12 @@ def pretrain(
     encoder.safetensors, a model package.
     """
     from codemae_geo.errors import InputError
+    from codemae_geo.progress import Reporter
 
     try:
         from codemae_train.config import load_recipe
         from codemae_train.pretrain import pretrain as run
+        from lightning.fabric.utilities.rank_zero import rank_zero_only
     except ModuleNotFoundError as error:
         raise InputError(
             "Pretraining needs the training extra.", found=str(error), hint="pip install 'codemae-geo[train]'"
@@ -57,11 +59,14 @@ def pretrain(
         changes.append(f"data.skip_unreadable={skip_unreadable}")
     loaded = load_recipe(recipe, changes)
     folder = output or Path("runs") / loaded.name
-    reporter = make_reporter(progress, quiet)
+    first = getattr(rank_zero_only, "rank", 0) == 0  # of several processes one speaks
+    reporter = make_reporter(progress, quiet) if first else Reporter()
     try:
         result = run(loaded, folder, resume=resume, dry_run=dry_run, overwrite=overwrite, reporter=reporter)
     finally:
         close(reporter)
+    if not first:
+        return
     if progress == "json":
         encoder = {"encoder": str(result["encoder"])} if "encoder" in result else {}
         emit("result", outputs=encoder, summary=result)
