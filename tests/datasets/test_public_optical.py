@@ -133,6 +133,14 @@ def test_loveda_moves_its_classes_down_by_one(tmp_path: Path) -> None:
         open_dataset("loveda", root, scene=["suburban"])
 
 
+@pytest.mark.parametrize(("name", "tile"), [("vaihingen", "area11.tif"), ("potsdam", "potsdam_2_11_RGBIR.tif")])
+def test_an_isprs_tile_that_is_missing_is_named(name: str, tile: str, tmp_path: Path) -> None:
+    root = make(name, tmp_path)
+    next(path for path in root.rglob(f"*{tile}") if path.parent != root).unlink()
+    with pytest.raises(FileNotFoundError, match=tile):
+        open_dataset(name, root)
+
+
 def test_isprs_colours_a_few_levels_off_still_count(tmp_path: Path) -> None:
     root = make("vaihingen", tmp_path)
     dataset = open_dataset("vaihingen", root)

@@ -43,7 +43,6 @@ class Potsdam(ISPRSDataset):
     def _index(self) -> list[Item]:
         folder = self._need(self.root / "4_Ortho_RGBIR")
         return [
-            Item(name, {"image": folder / f"{name}_RGBIR.tif", "mask": self.root / f"{name}_label.tif"})
+            Item(name, {"image": self._need(folder / f"{name}_RGBIR.tif"), "mask": self.root / f"{name}_label.tif"})
             for name in Published.splits[self.split]
-            if (folder / f"{name}_RGBIR.tif").is_file()
         ]

@@ -62,7 +62,6 @@ class Vaihingen(ISPRSDataset):
     def _index(self) -> list[Item]:
         folder = self._need(self.root / "top")
         return [
-            Item(Path(name).stem, {"image": folder / name, "mask": self.root / name})
+            Item(Path(name).stem, {"image": self._need(folder / name), "mask": self.root / name})
             for name in Published.splits[self.split]
-            if (folder / name).is_file()
         ]

@@ -7,13 +7,14 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 from support.fakes import SIZE, raster
+from torchgeo.datasets import Potsdam2D
 
 COLOURS = np.array([(255, 0, 0), (255, 255, 255), (0, 0, 255), (0, 255, 255), (0, 255, 0), (255, 255, 0)], np.uint8)
 
 
 def make(root: Path) -> None:
-    """Two tiles of the training set, two of the test set."""
-    for n, tile in enumerate(("top_potsdam_2_10", "top_potsdam_2_11", "top_potsdam_5_15", "top_potsdam_6_15")):
+    """All tiles of the contest."""
+    for n, tile in enumerate(tile for tiles in Potsdam2D.splits.values() for tile in tiles):
         rng = np.random.default_rng(n)
         image = rng.integers(0, 256, (4, SIZE, SIZE)).astype(np.uint8)
         raster(root / "4_Ortho_RGBIR" / f"{tile}_RGBIR.tif", image)
