@@ -267,7 +267,7 @@ def _geobox(raw: Any, ds: Any, name: str, src_crs: str | None) -> GeoBox:
             if rpc
             else "georeference it first, or give the original file instead of an export",
         )
-    crs = ds.crs or (CRS.from_user_input(src_crs) if src_crs else None)
+    crs = CRS.from_user_input(src_crs) if src_crs and not has_place(ds.crs) else ds.crs
     if crs is None or not has_place(crs):
         raise InputError(
             f"{name} has no coordinate reference system.",

@@ -135,6 +135,10 @@ def test_no_crs_offers_src_crs(make_raster: Any) -> None:
     assert read_header(str(path), family="optical", src_crs="EPSG:32633").crs == "EPSG:32633"
     with pytest.raises(InputError, match="not a coordinate reference system"):
         read_header(str(path), family="optical", src_crs="EPSG:nonsense")
+    local = make_raster("b.tif", np.ones((3, 4, 4), "u1"), crs='LOCAL_CS["site",UNIT["metre",1]]')
+    with pytest.raises(InputError, match="no coordinate reference system"):
+        read_header(str(local), family="optical")
+    assert read_header(str(local), family="optical", src_crs="EPSG:32633").crs == "EPSG:32633"
 
 
 def test_no_georeference_is_refused(make_raster: Any) -> None:
