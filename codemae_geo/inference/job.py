@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, Generic, Literal, TypeVar
 
 import numpy as np
+import shapely
 from affine import Affine
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
@@ -32,7 +33,7 @@ from codemae_geo.outputs import FolderStaging, check_space, write_failure
 from codemae_geo.progress import Reporter
 from codemae_geo.raster.align import crop
 from codemae_geo.raster.env import is_remote
-from codemae_geo.raster.geo import ground_sample_distance, shifted
+from codemae_geo.raster.geo import beside, ground_sample_distance, shifted
 from codemae_geo.raster.mask import GeometryMask
 from codemae_geo.raster.read import AlignedReader
 from codemae_geo.raster.scene import Scene
@@ -207,9 +208,14 @@ def crop_to_aoi(grid: GeoBox, aoi: str | Path, stride: int = 1) -> tuple[GeoBox,
     Raises:
         InputError: the file cannot be read as polygons, or the area lies outside.
     """
-    area = read_aoi(aoi, to_crs=grid.crs)
+    area = polygons_beside(grid, read_aoi(aoi, to_crs=grid.crs))
     part = whole_cells(crop(grid, area, grid.crs, "--aoi"), stride)
     return part, GeometryMask([area], part)
+
+
+def polygons_beside(grid: GeoBox, polygons: Any) -> Any:
+    """Polygons in the CRS of a grid, with their longitudes where the grid is."""
+    return shapely.transform(polygons, lambda xy: np.column_stack([beside(grid, xy[:, 0]), xy[:, 1]]))
 
 
 def whole_cells(grid: GeoBox, stride: int) -> GeoBox:

@@ -17,6 +17,7 @@ from pyproj.exceptions import CRSError
 from codemae_geo.errors import InputError
 from codemae_geo.raster.geo import (
     apply,
+    beside,
     center_lonlat,
     cover,
     crs_name,
@@ -225,6 +226,7 @@ def crop(grid: GeoBox, geometry: Any, crs: Any, option: str) -> GeoBox:
     dense = shapely.segmentize(geometry, _segment(geometry))
     xy = shapely.get_coordinates(dense)
     x, y = transform_points(xy[:, 0], xy[:, 1], crs, grid.crs)
+    x = beside(grid, x)
     span = cover(grid, x, y) if len(xy) else None
     rows, cols = grid.shape.yx
     if span is not None:

@@ -100,6 +100,38 @@ def cover(lattice: GeoBox, x: Array, y: Array) -> tuple[int, int, int, int] | No
     return row0, max(int(np.ceil(row.max() - tol)), row0 + 1), col0, max(int(np.ceil(col.max() - tol)), col0 + 1)
 
 
+@lru_cache(maxsize=256)
+def _full_turn(crs: str) -> float | None:
+    known = CRS.from_user_input(crs)
+    return 2 * np.pi / known.axis_info[0].unit_conversion_factor if known.is_geographic else None
+
+
+def beside(grid: GeoBox, x: Array) -> Array:
+    """Longitudes in the CRS of a grid, moved by whole turns to where it is: -94 becomes 266 beside one of 200 to 300.
+
+    In a system without longitudes x stays.
+    """
+    turn = _full_turn(str(grid.crs))
+    if turn is None:
+        return x
+    rows, cols = grid.shape.yx
+    middle = grid.affine.a * cols / 2 + grid.affine.b * rows / 2 + grid.affine.c
+    with np.errstate(invalid="ignore"):
+        turns = np.round((middle - x) / turn)
+    return np.where(np.isfinite(turns) & (turns != 0), x + turns * turn, x)
+
+
+def turned(grid: GeoBox, lon: float) -> GeoBox:
+    """A grid of longitudes, moved by whole turns to where its middle is nearest to ``lon`` degrees; others stay."""
+    turn = _full_turn(str(grid.crs))
+    if turn is None or not np.isfinite(lon):
+        return grid
+    rows, cols = grid.shape.yx
+    middle = grid.affine.a * cols / 2 + grid.affine.b * rows / 2 + grid.affine.c
+    turns = round(lon / 360 - middle / turn)
+    return GeoBox(grid.shape, Affine.translation(turns * turn, 0) * grid.affine, grid.crs) if turns else grid
+
+
 def center_lonlat(grid: GeoBox) -> tuple[float, float]:
     """Longitude and latitude of the middle of a grid, degrees."""
     rows, cols = grid.shape.yx

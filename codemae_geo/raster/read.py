@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 from collections import OrderedDict
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Any
 
@@ -23,7 +23,17 @@ from rasterio.warp import reproject
 
 from codemae_geo.errors import InputError
 from codemae_geo.raster.env import gdal_env
-from codemae_geo.raster.geo import apply, cover, edge_pixels, lattice_offset, shifted, transform_points
+from codemae_geo.raster.geo import (
+    apply,
+    beside,
+    center_lonlat,
+    cover,
+    edge_pixels,
+    lattice_offset,
+    shifted,
+    transform_points,
+    turned,
+)
 from codemae_geo.raster.scene import Scene, union_grid
 from codemae_geo.raster.source import OpenSource, SourceFile, Window, read_window
 from codemae_geo.sensors import Array, Conversion, Mask, Unit
@@ -307,7 +317,10 @@ class _Group:
 def group_layers(files: Sequence[SourceFile], target: GeoBox) -> tuple[Layer, ...]:
     """Files by lattice, in the order of the first file of each."""
     groups: list[_Group] = []
-    for file in files:
+    lon, _ = center_lonlat(target)
+    for header in files:
+        grid = turned(header.geobox, lon)  # 179 degrees east may lie beside 179 degrees west
+        file = header if grid is header.geobox else replace(header, geobox=grid)
         group = next((g for g in groups if lattice_offset(g.reference, file.geobox) is not None), None)
         if group is None:
             groups.append(group := _Group(file.geobox))
@@ -407,7 +420,7 @@ def _needed(piece: GeoBox, layer: Layer) -> Window | None:
     inner = np.meshgrid(np.linspace(0, cols, 9), np.linspace(0, rows, 9))  # poles lie inside, not on the outline
     c, r = np.concatenate([c, inner[0].ravel()]), np.concatenate([r, inner[1].ravel()])
     x, y = transform_points(*apply(piece.affine, c, r), piece.crs, layer.grid.crs)
-    span = cover(layer.grid, x, y)
+    span = cover(layer.grid, beside(layer.grid, x), y)
     if span is None:
         return None
     f = layer.decimation

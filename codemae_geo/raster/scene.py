@@ -18,6 +18,7 @@ from codemae_geo.raster.env import is_remote
 from codemae_geo.raster.geo import (
     LATTICE_TOLERANCE,
     apply,
+    center_lonlat,
     cover,
     crs_name,
     edge_pixels,
@@ -25,6 +26,7 @@ from codemae_geo.raster.geo import (
     outline,
     shifted,
     transform_points,
+    turned,
 )
 from codemae_geo.raster.source import SourceFile, read_header, sample_files
 from codemae_geo.raster.stac import is_stac_item, open_item
@@ -128,7 +130,8 @@ class Scene:
     @cached_property
     def geobox(self) -> GeoBox:
         """The grid of all files together: CRS, resolution and lattice of the first file, extended by whole pixels."""
-        return union_grid([f.geobox for f in self.files])
+        lon, _ = center_lonlat(self.files[0].geobox)
+        return union_grid([turned(f.geobox, lon) for f in self.files])
 
     @property
     def crs(self) -> Any:

@@ -23,11 +23,13 @@ from exactextract import exact_extract
 from exactextract.feature import Feature, FeatureSource
 from exactextract.raster import NumPyRasterSource
 from numpy.typing import NDArray
+from odc.geo.geobox import GeoBox
 from pyproj import Transformer
 from rasterio.windows import Window
 
 from codemae_geo.classes import NODATA, ClassTable
 from codemae_geo.progress import Reporter
+from codemae_geo.raster.geo import beside
 from codemae_geo.styles import building_qml
 from codemae_geo.vector.footprints import polygons_only
 from codemae_geo.vector.geopackage import GeoPackageWriter, open_writer
@@ -264,6 +266,7 @@ class _PixelSpace:
     def __init__(self, crs: Any, source: Any) -> None:
         self._project = Transformer.from_crs(crs, source.crs.to_wkt(), always_xy=True)
         self._inverse = ~source.transform
+        self._grid = GeoBox(source.shape, source.transform, source.crs.to_wkt())
 
     def __call__(self, shapes: NDArray[Any]) -> NDArray[Any]:
         pixels = shapely.transform(polygons_only(shapes), self._coordinates)
@@ -275,6 +278,7 @@ class _PixelSpace:
 
     def _coordinates(self, xy: NDArray[np.float64]) -> NDArray[np.float64]:
         x, y = self._project.transform(xy[:, 0], xy[:, 1])
+        x = beside(self._grid, x)
         inverse = self._inverse
         with np.errstate(invalid="ignore"):
             col, row = inverse.a * x + inverse.b * y + inverse.c, inverse.d * x + inverse.e * y + inverse.f

@@ -189,6 +189,33 @@ def test_edges_of_the_world(make_raster: Any, crs: str, transform: Affine) -> No
         assert reader.read_rows(rows // 2, rows // 2 + 1).valid.any()
 
 
+@pytest.mark.parametrize("west", [-94.5, 179.99])
+def test_longitudes_a_turn_apart_are_one_place(make_raster: Any, west: float) -> None:
+    noise = np.random.default_rng(0).integers(1, 255, (3, 20, 40), dtype="u1")
+    places = [Affine(1e-3, 0, west + turn, 0, -1e-3, 37) for turn in (0, 360, -360)]
+    scenes = [Scene.open(make_raster(f"{p.c}.tif", noise, transform=p, crs="EPSG:4326")) for p in places]
+    for pre in scenes:
+        grid = target_grid(pre)
+        assert grid.affine == pre.geobox.affine
+        for post in scenes:
+            common = overlap(pre, post)
+            assert crop(grid, common.geometry, common.crs, "here").shape == grid.shape
+            with AlignedReader(post, grid) as reader:
+                pixels = reader.read_rows(0, 20)
+            assert pixels.valid.all()
+            np.testing.assert_array_equal(pixels.data, noise)
+
+
+def test_a_mosaic_goes_over_the_date_line(make_raster: Any) -> None:
+    noise = np.random.default_rng(0).integers(1, 255, (3, 20, 40), dtype="u1")
+    east = make_raster("a.tif", noise[:, :, :25], transform=Affine(1e-3, 0, 179.975, 0, -1e-3, -17), crs="EPSG:4326")
+    west = make_raster("b.tif", noise[:, :, 25:], transform=Affine(1e-3, 0, -180, 0, -1e-3, -17), crs="EPSG:4326")
+    for order in ([east, west], [west, east]):
+        scene = Scene.open(order)
+        with AlignedReader(scene, scene.geobox) as reader:
+            np.testing.assert_array_equal(reader.read_rows(0, 20).data, noise)
+
+
 @pytest.mark.parametrize(
     ("lon", "lat", "code"), [(15, 45, 32633), (15, -45, 32733), (-180, 0, 32601), (179.9, 1, 32660), (0, 85, 32661)]
 )

@@ -103,6 +103,17 @@ def test_status_of_footprints_across_the_edge_and_over_nodata(tmp_path: Path) ->
     assert read[SHARES].iloc[3:].isna().all(axis=None)
 
 
+@pytest.mark.parametrize("turn", [0, 360, -360])
+def test_footprints_find_a_raster_a_turn_away(tmp_path: Path, turn: float) -> None:
+    affine = Affine(1e-5, 0, -94.5 + turn, 0, -1e-5, 37)
+    raster = _write(tmp_path, np.full((20, 30), 2, np.uint8), GeoBox((20, 30), affine, "EPSG:4326"))
+    shape = _box(2, 2, 6, 6, affine=Affine.translation(-turn, 0) * affine)
+    for crs in ("EPSG:4326", "EPSG:32615"):
+        frame = gpd.GeoDataFrame(geometry=[shape], crs="EPSG:4326").to_crs(crs)
+        found = aggregate_buildings(frame, raster, None, DAMAGE_CLASSES, out=tmp_path / "b.gpkg", overwrite=True)
+        assert found.statuses["covered"] == 1
+
+
 @pytest.mark.filterwarnings("error")
 def test_footprints_that_are_no_places_in_their_crs_are_outside(tmp_path: Path) -> None:
     raster = _write(tmp_path, np.full((20, 30), 2, np.uint8))
