@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import configparser
 import os
+import runpy
 import shutil
 import stat
 import sys
@@ -262,6 +263,8 @@ def _copy(source: Path, target: Path) -> None:
     if source.is_dir():
         ignored = shutil.ignore_patterns("__pycache__", "*.pyc", ".*")
         shutil.copytree(source, target, ignore=ignored)
+        if source == shipped_plugin():
+            _compile_catalogues(source.with_name("i18n.py"), target / "i18n")
         return
     try:
         with zipfile.ZipFile(source) as archive:
@@ -271,6 +274,14 @@ def _copy(source: Path, target: Path) -> None:
         raise InputError(f"there is no plugin {source}") from error
     except (zipfile.BadZipFile, RuntimeError, NotImplementedError) as error:  # damaged, encrypted, odd compression
         raise InputError(f"{source} is no zip that can be read", found=str(error)) from error
+
+
+def _compile_catalogues(tools: Path, folder: Path) -> None:
+    """Translations as QGIS loads them; a source tree has only their texts."""
+    functions = runpy.run_path(str(tools))
+    for texts in folder.glob("*.ts"):
+        texts.with_suffix(".qm").write_bytes(functions["compile_qm"](functions["read_ts"](texts)))
+        texts.unlink()
 
 
 def _check_archive(source: Path, archive: zipfile.ZipFile) -> None:

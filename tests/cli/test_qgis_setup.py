@@ -83,6 +83,12 @@ def test_a_plugin_is_installed_upgraded_and_removed(root: Path, tmp_path: Path) 
     assert (root / "profiles/default/QGIS/QGIS3.ini").read_bytes() == SETTINGS
 
 
+def test_the_plugin_of_the_source_tree_comes_with_its_translations(root: Path) -> None:
+    profile = qgis.find_profile(root=root)
+    qgis.install(profile, "/opt/python", qgis.shipped_plugin())
+    assert {p.name for p in (profile.plugin / "i18n").iterdir()} == {"codemae_qgis_de.qm"}
+
+
 def test_a_dry_run_changes_nothing(root: Path, tmp_path: Path) -> None:
     plugin = make_plugin(tmp_path / "1")
     before = sorted(root.rglob("*"))
