@@ -1,6 +1,6 @@
 """Stands in for the toolkit: speaks protocol v1 and misbehaves on demand.
 
-Run as ``python fake_engine.py engine REQUEST.json`` or with the arguments of a short command. The request's command
+Run as ``python fake_engine.py engine REQUEST.json --delete-request`` or with the arguments of a short command. The request's command
 says what to do; its arguments are echoed in the summary.
 """
 
@@ -84,7 +84,11 @@ def engine(request: dict) -> int:
 
 def main() -> int:
     if sys.argv[1] == "engine":
-        return engine(json.loads(Path(sys.argv[2]).read_text(encoding="utf-8")))
+        request = Path(sys.argv[2])
+        asked = json.loads(request.read_text(encoding="utf-8"))
+        if "--delete-request" in sys.argv:
+            request.unlink()
+        return engine(asked)
     if sys.argv[1] == "doctor":
         report = {
             "version": os.environ.get("FAKE_VERSION", "0.1.0"),

@@ -90,6 +90,8 @@ def test_request_file_is_deleted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     runner.run(RUNTIME, "fine", {})
     with pytest.raises(EngineError):
         runner.run(RUNTIME, "error", {})
+    with pytest.raises(EngineError):  # which deletes nothing
+        runner.run(Runtime(("/bin/false",), "setting"), "fine", {})
     assert list(tmp_path.iterdir()) == []
 
 
