@@ -11,9 +11,12 @@ from rasterio.errors import RasterioError
 from torch import Tensor
 
 from codemae_datasets._compat import GeoDataset, geo_query
-from codemae_datasets.samplers import find_places, valid_share
+from codemae_datasets.samplers import find_places, seeded, valid_share
 from codemae_datasets.scenes import Bounds, Scenes
 from codemae_geo.errors import InputError
+
+#: windows tried in place of one that does not decode
+ATTEMPTS = 50
 
 
 class RandomPlaces:
@@ -28,6 +31,8 @@ class RandomPlaces:
         count: windows per epoch.
         holdout: rectangles that no window touches.
         inside: a rectangle that all windows lie in; None is everywhere.
+        skip_unreadable: how many files may be passed over. A window in one that does not decode is replaced by another
+            window; the reader of the samples counts the files.
 
     Raises:
         InputError: no scene has room for a window, or values are not in 0..255.
@@ -40,9 +45,11 @@ class RandomPlaces:
         count: int,
         holdout: Sequence[Bounds] = (),
         inside: Bounds | None = None,
+        skip_unreadable: int = 0,
     ) -> None:
         self.names = ["scenes"]
         self.dataset, self.window, self.count, self.holdout, self.inside = dataset, window, count, holdout, inside
+        self.skip_unreadable = skip_unreadable
         self.res = (float(dataset.res[0]), float(dataset.res[1]))
         _check_display(dataset)
         try:
@@ -62,17 +69,20 @@ class RandomPlaces:
         Raises:
             InputError: the held-out area or missing values leave hardly any room.
         """
+        return self._draw(generator, self.count)
+
+    def _draw(self, generator: torch.Generator, count: int) -> list[Bounds]:
         areas = torch.tensor([(r - le) * (t - b) for le, b, r, t in self.places], dtype=torch.float64)
         chosen: list[Bounds] = []
         for _ in range(50):
-            tiles = torch.multinomial(areas, self.count, replacement=True, generator=generator).tolist()
-            offsets = torch.rand(self.count, 2, generator=generator, dtype=torch.float64).tolist()
+            tiles = torch.multinomial(areas, count, replacement=True, generator=generator).tolist()
+            offsets = torch.rand(count, 2, generator=generator, dtype=torch.float64).tolist()
             for i, (u, v) in zip(tiles, offsets, strict=True):
                 place = self._place(self.places[i], u, v)
                 if any(_touch(place, area, self.res) for area in self.holdout) or not self._valid(place):
                     continue
                 chosen.append(place)
-                if len(chosen) == self.count:
+                if len(chosen) == count:
                     return chosen
         raise InputError("The held-out area leaves no room for training.", hint="set a smaller data.holdout")
 
@@ -109,10 +119,20 @@ class RandomPlaces:
 
     def __getitem__(self, item: Bounds) -> dict[str, Any]:
         """The sample of a window, see :mod:`codemae_datasets.pairs`."""
-        try:
-            image: Tensor = self.dataset[geo_query(self.dataset, *item)]["image"]
-        except (InputError, RasterioError) as error:
-            return {"error": {"message": f"A scene does not decode: {error}", "hint": "fetch it again"}}
+        passed: list[str] = []
+        for attempt in range(ATTEMPTS):
+            try:
+                image: Tensor = self.dataset[geo_query(self.dataset, *item)]["image"]
+                break
+            except (InputError, RasterioError) as error:
+                said = error if isinstance(error, InputError) else InputError(str(error))
+            message = f"A scene does not decode: {said.message}"
+            passed += [] if message in passed else [message]
+            if len(passed) > self.skip_unreadable or attempt == ATTEMPTS - 1:
+                hint = "fetch the file again; --skip-unreadable N tolerates up to N such files"
+                return {"error": {"message": message, "found": said.found, "expected": said.expected, "hint": hint}}
+            # the other window is a function of this one, so that every run takes the same
+            item = self._draw(seeded(*(round(100 * v) for v in item)), 8)[0]
         image = image.round().byte()
         optical, sar = image.tensor_split([1 if len(image) == 2 else 3])
         return {
@@ -120,7 +140,7 @@ class RandomPlaces:
             "sar": sar.expand(3, -1, -1),
             "dataset": 0,
             "paired": True,
-            "unreadable": (),
+            "unreadable": tuple(passed),
         }
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import rasterio
 import torch
 from codemae_cli.app import app
 from PIL import Image
@@ -237,6 +238,25 @@ def test_a_run_directory_that_is_a_file(data: Path, tmp_path: Path) -> None:
     (tmp_path / "run").write_text("")
     done = invoke("ablation", f"data.root={data}", *TINY, "-o", tmp_path / "run")
     assert done.exit_code == 1 and "cannot make the folder" in done.stderr, done.stderr
+
+
+def test_scenes_that_do_not_decode(tmp_path: Path) -> None:
+    folder = make_scenes(tmp_path / "scenes", tiles=3)
+    broken = folder / "sar" / "sar_1.tif"
+    with rasterio.open(broken) as file:
+        pixels, profile = file.read(), file.profile | {"compress": "deflate"}
+    with rasterio.open(broken, "w", **profile) as file:
+        file.write(pixels)
+    content = bytearray(broken.read_bytes())
+    content[1000:-1000] = b"U" * (len(content) - 2000)
+    broken.write_bytes(content)
+    arguments = ["small", f"data.optical={folder / 'optical'}", f"data.sar={folder / 'sar'}", *TINY]
+    arguments += ["data.window=32", "data.places=16", "model.distill=false", "train.epochs=1"]
+    refused = run(*arguments, "-o", tmp_path / "a")
+    assert refused.returncode == 1 and "sar_1.tif cannot be read" in refused.stderr, refused.stderr
+    tolerated = run(*arguments, "-o", tmp_path / "b", "--skip-unreadable", 1)
+    assert tolerated.returncode == 0, tolerated.stderr
+    assert tolerated.stderr.count("warning: A scene does not decode") == 1  # one file, many windows
 
 
 def test_unequal_sizes_of_a_pair(tmp_path: Path) -> None:

@@ -435,12 +435,17 @@ def validate(run: Run, batches: int) -> dict[str, float]:
     counts: dict[str, int] = dict.fromkeys(Losses._fields, 0)
     gather, run.bare.gather = run.bare.gather, "none"  # the other processes hold the same rows
     for number, items in enumerate(run.validation[:batches]):
-        batch = collate([run.source[item] for item in items])
+        samples = [run.source[item] for item in items]
+        # what was put in the place of an unreadable image is not of the validation's choice
+        rows = [row for row, sample in enumerate(samples) if not sample.get("unreadable")]
+        if not rows:
+            continue
+        batch = collate([samples[row] for row in rows])
         raise_error(batch)
         batch = to_device(batch, run.fabric.device)
         generator = seeded(run.recipe.train.seed, 2, number)
         views = PairTransform.forward(run.transform, batch)  # no generator: nothing is drawn
-        noise = torch.rand(len(items), run.bare.absolute_pos_embed.shape[1], generator=generator)
+        noise = torch.rand(len(items), run.bare.absolute_pos_embed.shape[1], generator=generator)[rows]
         with run.fabric.autocast():
             losses = compute(run, run.bare, views, noise.to(run.fabric.device), batch["paired"])
         if not torch.isfinite(losses.total):
@@ -501,13 +506,14 @@ def open_source(data: DataConfig) -> tuple[PairSource, list[Any]]:
     optical = OpticalScenes(data.optical, stretch=data.optical_stretch)
     pairs = optical & SARScenes(data.sar, stretch=data.sar_stretch, crs=optical.crs, res=optical.res)
     if data.holdout is None:
-        return RandomPlaces(pairs, data.window, data.places), []
+        return RandomPlaces(pairs, data.window, data.places, skip_unreadable=data.skip_unreadable), []
     area = data.holdout
     if isinstance(area, float | int):
         x, y = pairs.bounds[:2]
         area = (x.stop - float(area) * (x.stop - x.start), y.start, x.stop, y.stop)
     held_out = RandomPlaces(pairs, data.window, 1, inside=area).grid_items()
-    return RandomPlaces(pairs, data.window, data.places, holdout=[area]), held_out
+    training = RandomPlaces(pairs, data.window, data.places, holdout=[area], skip_unreadable=data.skip_unreadable)
+    return training, held_out
 
 
 def source_statistics(data: DataConfig, source: PairSource, sampler: PairBatchSampler) -> Statistics:
