@@ -27,6 +27,7 @@ from codemae_datasets.public._base import (
     PairedDataset,
     PublicDataset,
 )
+from codemae_datasets.public._card import known_digest
 from codemae_datasets.public.eurosat_mm import EuroSATMM
 from codemae_datasets.public.multilabel import present_classes
 from codemae_datasets.public.qxs_saropt import QXSSAROPT
@@ -273,6 +274,12 @@ def test_the_card_is_filled_in(name: str) -> None:
 
 
 # the catalogue
+
+
+def test_a_digest_of_torchgeo_bears_its_kind() -> None:
+    # 0.8 has md5, 0.10 has sha256, and both call it md5 in places
+    assert known_digest("d" * 32) == "md5:" + "d" * 32
+    assert known_digest("d" * 64) == "sha256:" + "d" * 64
 
 
 def test_the_catalogue_is_read_without_loading_anything_heavy() -> None:

@@ -26,6 +26,15 @@ class Archive:
     checksum: str | None = None
 
 
+def known_digest(digest: str) -> str:
+    """A digest with its kind in front: torchgeo 0.8 gives md5, 0.10 sha256 of the same files, under the same names.
+
+    >>> known_digest("d56ab50098d5452c33d08ff4e99ce281")
+    'md5:d56ab50098d5452c33d08ff4e99ce281'
+    """
+    return f"{'sha256' if len(digest) == 64 else 'md5'}:{digest}"
+
+
 @dataclass(frozen=True)
 class Card:
     """What a dataset is and where it comes from.

@@ -21,6 +21,7 @@ from torch import Tensor
 from torchgeo.datasets import BigEarthNet, BigEarthNetV2
 
 from codemae_datasets.public._base import Archive, Card, Item, Modality, PairedDataset, Sample, Transform, one_of
+from codemae_datasets.public._card import known_digest
 from codemae_datasets.public._pixels import quiet, reason
 from codemae_geo.errors import InputError
 
@@ -104,7 +105,7 @@ class BigEarthNetMM(PairedDataset):
         task="labels of 19 classes (or 43)",
         classes=tuple(BigEarthNet.class_sets[19]),
         archives=tuple(
-            Archive(facts["filename"], url=facts["url"], checksum=f"md5:{facts['md5']}")
+            Archive(facts["filename"], url=facts["url"], checksum=known_digest(facts["md5"]))
             for facts in (*BigEarthNet.metadata.values(), *BigEarthNet.splits_metadata.values())
         ),
         torchgeo="BigEarthNet",
@@ -201,9 +202,9 @@ class BigEarthNet2(BigEarthNetMM):
         task="labels of 19 classes; land cover",
         classes=tuple(BigEarthNetV2.class_set),
         archives=tuple(
-            Archive(name, checksum=f"md5:{md5}")
+            Archive(name, checksum=known_digest(digest))
             for part in BigEarthNetV2.metadata_locs.values()
-            for name, md5 in part["files"].items()
+            for name, digest in part["files"].items()
         ),
         torchgeo="BigEarthNetV2",
     )

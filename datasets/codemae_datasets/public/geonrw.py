@@ -31,10 +31,12 @@ class GeoNRW(PublicDataset):
         task="land cover",
         classes=tuple(TorchGeoGeoNRW.classes),
         archives=(
+            # written out: torchgeo 0.8 has only the md5 of this file, 0.10 only the sha256
             Archive(
-                TorchGeoGeoNRW.filename,
-                url=TorchGeoGeoNRW.url.format(TorchGeoGeoNRW.filename),
-                checksum=f"md5:{TorchGeoGeoNRW.md5}",
+                "nrw_dataset.tar.gz",
+                url="https://hf.co/datasets/torchgeo/geonrw/resolve/3cb6bdf2a615b9e526c7dcff85fd1f20728081b7/"
+                "nrw_dataset.tar.gz",
+                checksum="sha256:de3cdda6a5718a8ae7f0e1479829a06c0fcebdab4eaf70274c56adfde696b972",
             ),
         ),
         torchgeo="GeoNRW",

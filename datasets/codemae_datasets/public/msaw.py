@@ -17,6 +17,7 @@ from torch import Tensor
 from torchgeo.datasets import SpaceNet6
 
 from codemae_datasets.public._base import IMAGES, Archive, Card, Item, PairedDataset, Sample
+from codemae_datasets.public._card import known_digest
 from codemae_geo.errors import InputError
 
 
@@ -44,7 +45,9 @@ class MSAW(PairedDataset):
         classes=("ground", "building"),
         archives=tuple(
             Archive(
-                SpaceNet6.tarballs[split][11][0], f"SN6_buildings/{split}", None, f"md5:{SpaceNet6.md5s[split][11][0]}"
+                SpaceNet6.tarballs[split][11][0],
+                f"SN6_buildings/{split}",
+                checksum=known_digest(SpaceNet6.md5s[split][11][0]),
             )
             for split in ("train", "test")
         ),

@@ -11,6 +11,7 @@ from typing import ClassVar
 from torchgeo.datasets import SEN12MS as TorchGeoSEN12MS
 
 from codemae_datasets.public._base import Archive, Card, Item, PairedDataset
+from codemae_datasets.public._card import known_digest
 from codemae_datasets.public.dfc20 import SENTINEL2
 
 
@@ -52,8 +53,8 @@ class SEN12MS(PairedDataset):
             "Water Bodies",
         ),
         archives=tuple(
-            Archive(name, checksum=f"md5:{md5}")
-            for name, md5 in zip(TorchGeoSEN12MS.filenames, TorchGeoSEN12MS.md5s, strict=True)
+            Archive(name, checksum=known_digest(digest))
+            for name, digest in zip(TorchGeoSEN12MS.filenames, TorchGeoSEN12MS.md5s, strict=True)
         ),
         torchgeo="SEN12MS",
     )

@@ -17,6 +17,7 @@ from torch import Tensor
 from torchgeo.datasets import SSL4EOS12 as TorchGeoSSL4EOS12
 
 from codemae_datasets.public._base import Archive, Card, Item, PairedDataset
+from codemae_datasets.public._card import known_digest
 from codemae_datasets.public._pixels import quiet, reason
 from codemae_geo.errors import InputError
 
@@ -42,9 +43,9 @@ def _card(name: str, level: str, product: str, bands: int) -> Card:
         " the sum",
         source="torchgeo's SSL4EOS12",
         archives=tuple(
-            Archive(f"{TorchGeoSSL4EOS12.filenames[kind]}.tar.gz.part{part}", checksum=f"md5:{md5}")
+            Archive(f"{TorchGeoSSL4EOS12.filenames[kind]}.tar.gz.part{part}", checksum=known_digest(digest))
             for kind in ("s1", product)
-            for part, md5 in parts[kind].items()
+            for part, digest in parts[kind].items()
         ),
         torchgeo="SSL4EOS12",
     )
