@@ -196,16 +196,7 @@ def _open(report: PairReport, requests: dict[str, SceneRequest], families: dict[
     scenes = {}
     for role, request in requests.items():
         try:
-            scenes[role] = scene = Scene.open(
-                request.paths,
-                role=role,
-                family=families[role],
-                bands=request.bands,
-                src_crs=request.src_crs,
-                nodata=request.nodata,
-                unit=request.unit,
-                assets=request.assets,
-            )
+            scenes[role] = scene = request.open_as(role, families[role])
         except InputError as error:
             report.add("stop", "scene", str(error).replace("\n", " "))
             continue

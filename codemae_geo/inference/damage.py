@@ -27,7 +27,6 @@ from codemae_geo.inference.job import (
     make_tags,
     open_package,
     open_readers,
-    polygons_beside,
     prepare,
     protect_inputs,
     run_job,
@@ -268,7 +267,7 @@ def near(footprints: gpd.GeoDataFrame, metres: float, grid: GeoBox) -> Sequence[
     # four segments a quarter circle are within 2 % of the radius; windows are hundreds of pixels wide
     wide = gpd.GeoSeries(local.buffer(metres, quad_segs=4), crs=local.crs)
     assert grid.crs is not None
-    return list(polygons_beside(grid, wide.to_crs(grid.crs.to_wkt()).to_numpy()))
+    return list(wide.to_crs(grid.crs.to_wkt()))
 
 
 __all__ = ["MapOptions", "MapResult", "SceneRequest", "estimate_damage", "map_damage", "prepare_damage"]

@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import Any, Generic, Literal, TypeVar
 
 import numpy as np
-import shapely
 from affine import Affine
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
@@ -33,12 +32,12 @@ from codemae_geo.outputs import FolderStaging, check_space, write_failure
 from codemae_geo.progress import Reporter
 from codemae_geo.raster.align import crop
 from codemae_geo.raster.env import is_remote
-from codemae_geo.raster.geo import beside, ground_sample_distance, shifted
+from codemae_geo.raster.geo import ground_sample_distance, shifted
 from codemae_geo.raster.mask import GeometryMask
 from codemae_geo.raster.read import AlignedReader
 from codemae_geo.raster.scene import Scene
 from codemae_geo.raster.write import RasterWriter, encode_probability, estimate_bytes
-from codemae_geo.sensors import Conversion, Stretch, Unit, plan_conversion
+from codemae_geo.sensors import Conversion, Family, Stretch, Unit, plan_conversion
 from codemae_geo.tiling import Blend, TilePlan, plan_tiles
 from codemae_geo.tiling.area import pixel_area_m2
 from codemae_geo.vector.footprints import read_aoi
@@ -84,10 +83,14 @@ class SceneRequest:
 
     def open(self, spec: InputSpec) -> Scene:
         """Open the scene for an input of a model."""
+        return self.open_as(spec.name, spec.family)
+
+    def open_as(self, role: str, family: Family) -> Scene:
+        """Open the scene for a role, as scenes of a family."""
         return Scene.open(
             self.paths,
-            role=spec.name,
-            family=spec.family,
+            role=role,
+            family=family,
             bands=self.bands,
             src_crs=self.src_crs,
             nodata=self.nodata,
@@ -208,14 +211,9 @@ def crop_to_aoi(grid: GeoBox, aoi: str | Path, stride: int = 1) -> tuple[GeoBox,
     Raises:
         InputError: the file cannot be read as polygons, or the area lies outside.
     """
-    area = polygons_beside(grid, read_aoi(aoi, to_crs=grid.crs))
+    area = read_aoi(aoi, to_crs=grid.crs)
     part = whole_cells(crop(grid, area, grid.crs, "--aoi"), stride)
     return part, GeometryMask([area], part)
-
-
-def polygons_beside(grid: GeoBox, polygons: Any) -> Any:
-    """Polygons in the CRS of a grid, with their longitudes where the grid is."""
-    return shapely.transform(polygons, lambda xy: np.column_stack([beside(grid, xy[:, 0]), xy[:, 1]]))
 
 
 def whole_cells(grid: GeoBox, stride: int) -> GeoBox:

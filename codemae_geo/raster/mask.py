@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+import shapely
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 from rasterio.features import rasterize
 from shapely import STRtree, box
 from shapely.geometry.base import BaseGeometry
+
+from codemae_geo.raster.geo import beside
 
 
 class GeometryMask:
@@ -18,13 +21,16 @@ class GeometryMask:
     Only the geometries that reach the rows asked for are burnt, so memory does not grow with the raster.
 
     Args:
-        geometries: polygons in the grid's CRS.
+        geometries: polygons in the grid's CRS, longitudes on whichever side of the date line.
         grid: the target grid; it may be rotated.
         all_touched: count every pixel that a geometry touches; else those whose centre it covers.
     """
 
     def __init__(self, geometries: Sequence[BaseGeometry], grid: GeoBox, *, all_touched: bool = False) -> None:
-        self._geometries = [g for g in geometries if not g.is_empty]
+        placed = shapely.transform(
+            np.asarray(geometries, dtype=object), lambda xy: np.column_stack([beside(grid, xy[:, 0]), xy[:, 1]])
+        )
+        self._geometries = [g for g in placed if not g.is_empty]
         self._tree = STRtree(self._geometries)
         self._grid = grid
         self._all_touched = all_touched
