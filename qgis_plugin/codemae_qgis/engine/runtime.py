@@ -98,7 +98,7 @@ def find(setting: str = "") -> Runtime:
         setting: Python (or environment folder) that the user chose; empty if none.
 
     Raises:
-        EngineError: there is none (code ``runtime-missing``).
+        EngineError: there is none (code ``runtime-missing``, or ``runtime-variable`` where set-up cannot help).
     """
     for origin, value in (("variable", os.environ.get(VARIABLE, "")), ("setting", setting)):
         if value.strip():
@@ -124,10 +124,11 @@ def _chosen(value: str, origin: str) -> Runtime:
     if not path.is_file():
         if origin == "variable":
             message = tr("the variable {name} names a codemae-geo runtime that is not there: {path}")
-            hint = tr("Correct or remove the variable")
+            code, hint = "runtime-variable", tr("Correct or remove the variable and start QGIS again")
         else:
-            message, hint = tr("the setting names a codemae-geo runtime that is not there: {path}"), _choose_another()
-        raise EngineError(message.format(name=VARIABLE, path=value), code="runtime-missing", hint=hint)
+            message = tr("the setting names a codemae-geo runtime that is not there: {path}")
+            code, hint = "runtime-missing", _choose_another()
+        raise EngineError(message.format(name=VARIABLE, path=value), code=code, hint=hint)
     if path.stem.lower() == "codemae":
         return Runtime((str(path),), origin)
     return with_python(path, origin)

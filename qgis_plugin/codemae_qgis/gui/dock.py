@@ -391,7 +391,8 @@ class DamageDock(QDockWidget):
     def problem(self) -> str:
         """Why Run is disabled, in a sentence; empty if it is not."""
         if self.engine.error is not None:
-            return tr("There is no engine to run: click Set up.")
+            by_set_up = self.engine.error.code in ("runtime-missing", "runtime-old", "runtime-broken")
+            return tr("There is no engine to run: click Set up.") if by_set_up else str(self.engine.error)
         if self.engine.runtime is None:
             return tr("Looking for the engine ...")
         before, after = self.pre.currentLayer(), self.post.currentLayer()

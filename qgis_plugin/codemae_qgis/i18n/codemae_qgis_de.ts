@@ -272,8 +272,8 @@ Alles läuft auf diesem Rechner. Die Karte ist die Meinung eines Modells: Lesen 
     <translation>Protokoll kopieren</translation>
   </message>
   <message>
-    <source>Correct or remove the variable</source>
-    <translation>Berichtigen oder entfernen Sie die Variable</translation>
+    <source>Correct or remove the variable and start QGIS again</source>
+    <translation>Berichtigen oder entfernen Sie die Variable und starten Sie QGIS neu</translation>
   </message>
   <message>
     <source>Create</source>

@@ -10,6 +10,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from codemae_qgis import settings
 from codemae_qgis.engine import runtime as engine
 from codemae_qgis.engine.errors import EngineError
 from codemae_qgis.gui import dock as dock_module
@@ -153,8 +154,15 @@ def test_without_a_runtime(answers: None, qgis_iface: object, pair: SimpleNamesp
     monkeypatch.setenv("CODEMAE_GEO_PYTHON", "/nowhere/python")
     dock = DamageDock(qgis_iface)
     settle()
-    assert "Set up" in dock.runs.reason.text() and not dock.runs.run_button.isEnabled()
-    assert "/nowhere/python" in dock.engine.line.text()
+    for label in (dock.runs.reason, dock.engine.line):
+        assert "/nowhere/python" in label.text() and "remove the variable and start QGIS" in label.text()
+    assert not dock.runs.run_button.isEnabled()
+    monkeypatch.delenv("CODEMAE_GEO_PYTHON")
+    monkeypatch.setattr(settings, "runtime_python", lambda: "/nowhere/else")
+    dock.engine.check()
+    settle()
+    assert "click Set up" in dock.runs.reason.text() and "/nowhere/else" in dock.engine.line.text()
+    assert not dock.runs.run_button.isEnabled()
     assert not dock.sample_button.isEnabled()
     dock.shutdown()
     dock.deleteLater()
@@ -170,6 +178,11 @@ def test_runtime_that_does_not_answer(dock: DamageDock, monkeypatch: pytest.Monk
     assert dock.engine.line.text() == "codemae-geo is too old. Update it."
     assert dock.engine.line.toolTip() == "a line on stderr"
     assert not dock.runs.run_button.isEnabled()
+    newer = EngineError(
+        "the runtime speaks protocol 2, this plugin speaks 1", code="protocol", hint="update the plugin"
+    )
+    dock.engine._on_broken(newer)
+    assert dock.problem() == str(newer)  # set-up would not help
 
 
 def test_only_models_of_damage_and_only_devices_that_exist(dock: DamageDock) -> None:
