@@ -190,7 +190,7 @@ class BigEarthNet2(BigEarthNetMM):
         home="https://bigearth.net/",
         licence="CDLA-Permissive-1.0",
         citation="Clasen et al., arXiv 2407.03653, 2024",
-        size="pairs of 120 x 120 pixels",
+        size="549,488 pairs of 120 x 120 pixels",
         modality="optical (Sentinel-2 level 2A) + SAR (Sentinel-1 GRD)",
         bands="12 bands, reflectance x 10,000; VV, VH in dB",
         gsd_m=(10.0, 60.0),
