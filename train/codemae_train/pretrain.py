@@ -766,6 +766,9 @@ def export(run: Run, path: Path, validation: Mapping[str, float]) -> Path:
         mean, std = table.mean(dim=0).tolist()  # of all datasets alike
         family: Any = "optical" if name == "optical" else "sar"
         inputs.append(InputSpec(name=name, family=family, bands=bands, unit="uint8", scale=1 / 255, mean=mean, std=std))
+    stretched = {"Optical": recipe.data.optical_stretch, "SAR": recipe.data.sar_stretch}
+    limits = ["A backbone: it draws no map. Normalisation is the mean over its data sets."]
+    limits += [f"{name} values {s[0]:g} to {s[1]:g} became 0 to 255 before." for name, s in stretched.items() if s]
     contract = ModelContract(
         name=recipe.name,
         description="Backbone pretrained on optical-SAR images with CoDe-MAE: one embedding per image.",
@@ -779,6 +782,6 @@ def export(run: Run, path: Path, validation: Mapping[str, float]) -> Path:
         training_data=[DataSource(name=name, licence="see the data set") for name in run.source.names],
         training=f"{run.step} steps of {recipe.train.batch} pairs; recipe.yaml and run.json beside this file say all.",
         metrics=[Metric(name=f"loss {k}", value=v, split=run.validated_on) for k, v in validation.items()],
-        limits="A backbone: it draws no map. Normalisation is the mean over its data sets.",
+        limits=" ".join(limits),
     )
     return save_package(path, run.bare.encoder_state(), contract, overwrite=True)
