@@ -118,7 +118,7 @@ def test_a_request_runs(tmp_path: Path, pair: Pair, model: Path) -> None:
 
 @pytest.mark.parametrize(("protocol", "code", "words"), [(2, "protocol", ["protocol 2"]), (1, "input", ["gone.tif"])])
 def test_refusals_are_events(tmp_path: Path, protocol: int, code: str, words: list[str]) -> None:
-    arguments = {"raster": "gone.tif", "footprints": "b", "output": str(tmp_path / "c")}
+    arguments = {"raster": "gone.tif", "footprints": "b", "output": str(tmp_path / "c.gpkg")}
     status, events, err = ask(write_request(tmp_path, arguments, "buildings", protocol))
     assert status == 1
     assert "Traceback" not in err
