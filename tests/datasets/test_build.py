@@ -25,6 +25,7 @@ from PIL import Image
 from support.sources import generate
 
 from codemae_geo.errors import InputError, OutputError
+from codemae_geo.progress import Reporter
 
 pytestmark = pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
 PAIRED = [p.folder for p in PARTS if not p.sensor]
@@ -238,6 +239,22 @@ def test_blank_patches_are_left_out(sources: Path, tmp_path: Path) -> None:
     Image.fromarray(pixels).save(image)
     done = build([str(tmp_path / "in")], tmp_path / "os", sources=["qxs_saropt"], patch=8)
     assert (done["sources"]["qxs_saropt"]["patches"], done["sources"]["qxs_saropt"]["left_out"]) == (11, 1)
+
+
+def test_an_interrupted_build_says_that_it_goes_on(
+    sources: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stopped(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    said: list[str] = []
+    reporter = Reporter()
+    monkeypatch.setattr(reporter, "log", said.append)
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(building, "_cut", stopped)
+        build([str(sources)], tmp_path / "os", sources=["msaw"], reporter=reporter)
+    assert "the same command goes on" in said[-1]
+    assert build([str(sources)], tmp_path / "os", sources=["msaw"])["sources"]["msaw"]["patches"] == 2
 
 
 def test_limits_can_be_given(sources: Path, tmp_path: Path) -> None:

@@ -9,6 +9,9 @@ from pathlib import Path
 from codemae_geo.errors import OutputError
 from codemae_geo.outputs import write_failure
 
+#: what a run that is interrupted says
+GOES_ON = "stopped; what is done is kept, and the same command goes on from there"
+
 
 def begin(
     output: Path, plan: str, *, journal: Path, final: Path, what: str, overwrite: bool, clear: Callable[[], None]

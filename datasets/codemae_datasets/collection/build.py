@@ -24,7 +24,7 @@ from typing import Any, Literal
 import numpy as np
 from PIL import Image
 
-from codemae_datasets.collection._resume import begin, write_whole
+from codemae_datasets.collection._resume import GOES_ON, begin, write_whole
 from codemae_datasets.collection.stats import dtype_of, measure_rasters
 from codemae_datasets.ospretrain import UNPAIRED
 from codemae_datasets.public import dataset_class
@@ -409,8 +409,10 @@ def _cut_all(
                 journal.flush()
                 done += 1
                 reporter.progress(done, len(work))
-        except BaseException:
+        except BaseException as error:
             pool.shutdown(cancel_futures=True)
+            if isinstance(error, KeyboardInterrupt):
+                reporter.log(GOES_ON)
             raise
     return notes
 

@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 
 from codemae_datasets._parquet import arrow
-from codemae_datasets.collection._resume import begin, write_whole
+from codemae_datasets.collection._resume import GOES_ON, begin, write_whole
 from codemae_datasets.ospretrain import UNPAIRED, decode_image, image_names, listed_names
 from codemae_datasets.packed import FORMAT, KINDS, read_manifest
 from codemae_geo.errors import InputError
@@ -127,8 +127,10 @@ def pack(
             for number, (shard, future) in enumerate(futures, 1):
                 done[shard.name] = future.result()
                 reporter.progress(len(shards) - len(missing) + number, len(shards))
-        except BaseException:
+        except BaseException as error:
             pool.shutdown(cancel_futures=True)
+            if isinstance(error, KeyboardInterrupt):
+                reporter.log(GOES_ON)
             raise
     with reporter.stage("writing the index"):
         return _finish(output, shards, done, plan, seed)
