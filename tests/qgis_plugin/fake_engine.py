@@ -1,7 +1,7 @@
 """Stands in for the toolkit: speaks protocol v1 and misbehaves on demand.
 
-Run as ``python fake_engine.py engine REQUEST.json --delete-request`` or with the arguments of a short command. The request's command
-says what to do; its arguments are echoed in the summary.
+Run as ``python fake_engine.py engine REQUEST.json --delete-request`` or with the arguments of a short command. The
+request's command says what to do; its arguments are echoed in the summary.
 """
 
 from __future__ import annotations
