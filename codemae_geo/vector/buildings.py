@@ -225,8 +225,9 @@ def judge(coverage: Coverage, classes: ClassTable, min_share: float) -> pd.DataF
         "class_name": names,
     }
     table["class"][~analysed] = pd.NA
-    for place, name in enumerate(classes.names):
-        table[share_column(name)] = shares[:, place]
+    for place, info in enumerate(classes):
+        column = share_column(info.name)
+        table[f"{column}_{info.value}" if column in table else column] = shares[:, place]
     table |= {"confidence": confidence, "covered": covered, "status": status.astype(object)}
     return pd.DataFrame(table)
 

@@ -103,6 +103,13 @@ def test_status_of_footprints_across_the_edge_and_over_nodata(tmp_path: Path) ->
     assert read[SHARES].iloc[3:].isna().all(axis=None)
 
 
+def test_classes_whose_names_differ_in_signs_only_keep_their_shares() -> None:
+    table = ClassTable([ClassInfo(i, name, "#000000") for i, name in enumerate(["Low risk", "low-risk"])])
+    shares = np.array([[3.0, 1.0]])
+    found = buildings.judge(buildings.Coverage(np.full(1, 4.0), np.full(1, 4.0), shares, shares, shares), table, 0.1)
+    assert found[["share_low_risk", "share_low_risk_1"]].to_numpy().tolist() == [[0.75, 0.25]]
+
+
 @pytest.mark.parametrize("turn", [0, 360, -360])
 def test_footprints_find_a_raster_a_turn_away(tmp_path: Path, turn: float) -> None:
     affine = Affine(1e-5, 0, -94.5 + turn, 0, -1e-5, 37)
