@@ -221,6 +221,12 @@ def test_bad_recipes(data: Path, tmp_path: Path, case: str) -> None:
     assert not (tmp_path / "run").exists()
 
 
+def test_a_recipe_for_gpus_starts_no_processes_on_a_cpu(data: Path, tmp_path: Path) -> None:
+    change = ["train.accelerator=auto", "train.devices=8"]
+    done = run("ablation", f"data.root={data}", *TINY, *change, "-o", tmp_path / "run")  # sees no GPU
+    assert done.returncode == 1 and "8 GPUs" in done.stderr and "train.devices=1" in done.stderr, done.stderr
+
+
 def test_bad_images(tmp_path: Path) -> None:
     root = make_ospretrain(tmp_path / "data", {"EarthMiss": 8})
     (root / "EarthMiss" / "RGB" / "3.png").write_bytes(b"\x89PNG broken")

@@ -169,7 +169,8 @@ def make_fabric(train: TrainConfig) -> Fabric:
     Raises:
         InputError: this machine has no such device, or not so many, or cannot compute so.
     """
-    devices, nodes = launched_world() or (train.devices, train.nodes)
+    launched = launched_world()
+    devices, nodes = launched or (train.devices, train.nodes)
     try:
         fabric = Fabric(
             accelerator=train.accelerator,
@@ -187,6 +188,13 @@ def make_fabric(train: TrainConfig) -> Fabric:
         ) from error
     if train.precision == "16-mixed" and isinstance(fabric.accelerator, CPUAccelerator):
         raise InputError("A CPU does not train in float16.", hint="set train.precision=bf16-mixed or 32-true")
+    if not launched and devices > 1 and train.accelerator == "auto" and isinstance(fabric.accelerator, CPUAccelerator):
+        raise InputError(
+            f"The recipe is for {devices} GPUs.",
+            found="no GPU",
+            expected=f"{devices} GPUs, or a choice",
+            hint="set train.devices=1 for this machine, or train.accelerator=cpu to start all processes on its CPU",
+        )
     fabric.launch()
     return fabric
 
