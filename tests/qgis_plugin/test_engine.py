@@ -150,7 +150,7 @@ def test_silent_engine_is_cancelled_at_once(tmp_path: Path) -> None:
 
     with pytest.raises(Cancelled):
         runner.run(RUNTIME, "silent", {"ready": str(ready)}, is_cancelled=is_cancelled)
-    assert time.monotonic() - pressed[0] < 3  # a second on a machine that does nothing else
+    assert time.monotonic() - pressed[0] < 1
     assert not alive(int(ready.read_text()))
 
 

@@ -120,7 +120,7 @@ def test_cancel_stops_the_tool_and_keeps_finished_steps(
 
     with pytest.raises(Cancelled):
         setup.create(slow_plan, lambda i, n, s: step.append(s.name), is_cancelled=is_cancelled)
-    assert time.monotonic() - began[3] < 3  # a second on a machine that does nothing else
+    assert time.monotonic() - began[3] < 1
     assert setup._marker(plan.folder)["done"] == ["environment"]
 
 

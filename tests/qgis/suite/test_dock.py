@@ -299,7 +299,7 @@ def test_cancel_is_quick_and_leaves_nothing(ready: DamageDock, replay: SimpleNam
     began = time.monotonic()
     click(ready.runs.cancel_button)
     wait_for(lambda: states(ready) == ["cancelled"])
-    assert time.monotonic() - began < 3  # a second on a machine that does nothing else
+    assert time.monotonic() - began < 1
     wait_for(lambda: not alive(pid))
     assert list(out.iterdir()) == []
     assert not QgsProject.instance().layerTreeRoot().findGroup("Damage post")

@@ -117,7 +117,7 @@ def test_cancel_ends_the_engine_within_a_second_and_leaves_nothing(
     began = time.monotonic()
     run.task.cancel()
     wait_for(lambda: run.task.status() == QgsTask.TaskStatus.Terminated and not alive(pid))
-    assert time.monotonic() - began < 3  # a second on a machine that does nothing else
+    assert time.monotonic() - began < 1
     wait_for(lambda: run.ended)
     assert not run.ended[0][0]
     assert [p.name for p in out.iterdir()] == ["c.tif"]
