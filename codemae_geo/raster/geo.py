@@ -106,6 +106,12 @@ def _full_turn(crs: str) -> float | None:
     return 2 * np.pi / known.axis_info[0].unit_conversion_factor if known.is_geographic else None
 
 
+def _middle(grid: GeoBox) -> float:
+    """x of the middle of a grid."""
+    rows, cols = grid.shape.yx
+    return float(grid.affine.a * cols / 2 + grid.affine.b * rows / 2 + grid.affine.c)
+
+
 def beside(grid: GeoBox, x: Array) -> Array:
     """Longitudes in the CRS of a grid, moved by whole turns to where it is: -94 becomes 266 beside one of 200 to 300.
 
@@ -114,10 +120,8 @@ def beside(grid: GeoBox, x: Array) -> Array:
     turn = _full_turn(str(grid.crs))
     if turn is None:
         return x
-    rows, cols = grid.shape.yx
-    middle = grid.affine.a * cols / 2 + grid.affine.b * rows / 2 + grid.affine.c
     with np.errstate(invalid="ignore"):
-        turns = np.round((middle - x) / turn)
+        turns = np.round((_middle(grid) - x) / turn)
     return np.where(np.isfinite(turns) & (turns != 0), x + turns * turn, x)
 
 
@@ -126,9 +130,7 @@ def turned(grid: GeoBox, lon: float) -> GeoBox:
     turn = _full_turn(str(grid.crs))
     if turn is None or not np.isfinite(lon):
         return grid
-    rows, cols = grid.shape.yx
-    middle = grid.affine.a * cols / 2 + grid.affine.b * rows / 2 + grid.affine.c
-    turns = round(lon / 360 - middle / turn)
+    turns = round(lon / 360 - _middle(grid) / turn)
     return GeoBox(grid.shape, Affine.translation(turns * turn, 0) * grid.affine, grid.crs) if turns else grid
 
 
