@@ -35,7 +35,7 @@ from codemae_geo.inference.job import (
     whole_cells,
 )
 from codemae_geo.inference.predictor import WindowNetwork
-from codemae_geo.models.damageformer import TOKENIZER
+from codemae_geo.models.encoder import TOKENIZER
 from codemae_geo.models.hivit import PATCH, HiViT, Modality, levels_to_map
 from codemae_geo.outputs import FolderStaging, check_space
 from codemae_geo.progress import Reporter

@@ -20,8 +20,9 @@ from torch import nn
 
 from codemae_geo.errors import ModelError
 from codemae_geo.models.codemae import CoDeMAE, DualEncoder
-from codemae_geo.models.damageformer import DamageFormer, encoder_config
+from codemae_geo.models.damageformer import DamageFormer
 from codemae_geo.models.detector import Detector
+from codemae_geo.models.encoder import encoder_config
 from codemae_geo.models.hivit import HiViT
 from codemae_geo.models.segmenter import Segmenter
 

@@ -29,7 +29,7 @@ from codemae_geo.losses.contrast import Gather, info_nce
 from codemae_geo.losses.distillation import DistillationKind, distillation_loss
 from codemae_geo.losses.reconstruction import masked_mse, normalise_patches, patchify
 from codemae_geo.losses.targets import TARGETS, Target, cross_targets
-from codemae_geo.models.damageformer import encoder_config
+from codemae_geo.models.encoder import encoder_config
 from codemae_geo.models.hivit import PATCH, AttentionBlock, HiViT, Mlp, _init_weights, select_patches, sincos_positions
 
 ContrastHead = Literal["none", "linear", "mlp", "ca", "ca_ffn", "ca_sa_ffn"]

@@ -7,29 +7,18 @@ names and shapes are those of the published model.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from codemae_geo.errors import ModelError
-from codemae_geo.models.hivit import VARIANTS, HiViT, Modality, pad_to_multiple
+from codemae_geo.models.encoder import TOKENIZER, Sensor, encoder_config
+from codemae_geo.models.hivit import HiViT, Modality, pad_to_multiple
 
-Sensor = Literal["optical", "sar"]
-#: sensor family of an input -> tokenizer of the backbone
-TOKENIZER: dict[str, Modality] = {"optical": "RGB", "sar": "SAR"}
 #: coarsest stride of the pyramid; sides are padded to a multiple of it
 STRIDE = 32
-
-
-def encoder_config(encoder: str | Mapping[str, Any]) -> dict[str, Any]:
-    """Keyword arguments of :class:`HiViT` from a variant's name, or from a mapping that may name one as ``variant``."""
-    settings = {"variant": encoder} if isinstance(encoder, str) else dict(encoder)
-    variant = settings.pop("variant", None)
-    if variant is not None and variant not in VARIANTS:
-        raise ModelError("Unknown size of the backbone.", found=repr(variant), expected=", ".join(sorted(VARIANTS)))
-    return (VARIANTS[variant] if variant else {}) | settings
 
 
 class ResidualBlock(nn.Module):

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from codemae_geo.errors import ModelError
-from codemae_geo.models.damageformer import TOKENIZER, Sensor, encoder_config
+from codemae_geo.models.encoder import TOKENIZER, Sensor, encoder_config
 from codemae_geo.models.hivit import HiViT, Modality, pad_to_multiple
 
 #: coarsest stride of the pyramid; sides are padded to a multiple of it

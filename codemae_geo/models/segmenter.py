@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from codemae_geo.models.damageformer import TOKENIZER, Sensor, encoder_config
+from codemae_geo.models.encoder import TOKENIZER, Sensor, encoder_config
 from codemae_geo.models.hivit import HiViT
 
 
