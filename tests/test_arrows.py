@@ -1,12 +1,16 @@
-"""The arrows between packages, each looked at in a fresh interpreter."""
+"""The arrows between packages: those of pyproject.toml read from the sources, and each in a fresh interpreter."""
 
 from __future__ import annotations
 
+import os
+import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
+ROOT = Path(__file__).resolve().parents[1]
 HEAVY = ("torch", "rasterio", "geopandas", "timm", "pandas", "pyogrio", "torchgeo", "kornia", "lightning")
 
 
@@ -60,3 +64,14 @@ def test_help_answers_at_once() -> None:
         )
         seconds.append(float(done.stdout))
     assert min(seconds) <= 0.3, seconds
+
+
+def test_the_arrows_of_the_sources() -> None:
+    """import-linter's contracts in pyproject.toml: layers, what must not know what, and no circles."""
+    lint = shutil.which("lint-imports", path=os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]))
+    assert lint, "import-linter is one of the development dependencies"
+    path = os.pathsep.join([str(ROOT / "qgis_plugin"), os.environ.get("PYTHONPATH", "")])
+    done = subprocess.run(
+        [lint, "--no-cache"], cwd=ROOT, env={**os.environ, "PYTHONPATH": path}, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stdout + done.stderr

@@ -71,8 +71,12 @@ def parse_request(path: Path) -> Request:
     return Request(command, arguments)
 
 
-def run_request(request: Request) -> int:
+def run_request(request: Request, application: Any) -> int:
     """Run the command with ``--progress json`` in this process.
+
+    Args:
+        request: what to run.
+        application: the group of all commands.
 
     Returns:
         Its exit code.
@@ -80,10 +84,7 @@ def run_request(request: Request) -> int:
     Raises:
         RequestError: an unknown command or argument, or a value that does not fit.
     """
-    from codemae_cli.app import app
-
-    group: Any = typer.main.get_command(app)
-    commands = {n: c for n, c in group.commands.items() if any(p.name == "progress" for p in c.params)}
+    commands = {n: c for n, c in application.commands.items() if any(p.name == "progress" for p in c.params)}
     _refuse_unknown([request.command], commands, "there is no command {!r} to run by request")
     command = commands[request.command]
     words = [*to_words(command.params, request), "--progress", "json"]

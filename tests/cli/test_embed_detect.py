@@ -10,6 +10,7 @@ from typing import Any
 import geopandas as gpd
 import pytest
 import rasterio
+import typer
 from codemae_cli.app import app
 from codemae_cli.protocol import problems
 from codemae_cli.request import Request, run_request
@@ -85,8 +86,9 @@ def test_a_program_asks_by_request(
         "embed": {"model": str(encoder), "sensor": "optical", "stride": "8", "keep_positions": True},
         "detect": {"model": str(detector), "score_threshold": 0.2},
     }
+    application = typer.main.get_command(app)
     for name, arguments in requests.items():
-        assert run_request(Request(name, {**common, **arguments, "output": str(tmp_path / name)})) == 0
+        assert run_request(Request(name, {**common, **arguments, "output": str(tmp_path / name)}), application) == 0
         last = events(Result(0, capsys.readouterr().out, ""))[-1]
         assert last["event"] == "result" and last["summary"]["parameters"]["bounds"]
 

@@ -140,7 +140,7 @@ def test_refusals_are_events(tmp_path: Path, protocol: int, code: str, words: li
 )
 def test_unknown_words_are_refused(command: str, arguments: dict[str, Any], words: list[str]) -> None:
     with pytest.raises(RequestError) as refused:
-        run_request(Request(command, arguments))
+        run_request(Request(command, arguments), typer.main.get_command(app))
     assert refused.value.code == "request" and refused.value.hint
     for word in words:
         assert word in str(refused.value)

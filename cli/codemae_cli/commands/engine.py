@@ -18,6 +18,7 @@ codemae engine request.json
 
 
 def engine(
+    context: typer.Context,
     request: Annotated[Path, typer.Argument(metavar="REQUEST.json", help="What to run, see docs/protocol.md.")],
     delete_request: Annotated[
         bool, typer.Option("--delete-request", help="Delete the file once it is read: whoever wrote it may be killed.")
@@ -35,7 +36,7 @@ def engine(
             if delete_request:
                 with suppress(OSError):  # a file that stays is no reason not to run
                     request.unlink()
-        code = run_request(asked)
+        code = run_request(asked, context.find_root().command)
     except RequestError as error:
         greet()
         fail(error, as_json=False, as_events=True)

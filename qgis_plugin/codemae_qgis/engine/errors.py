@@ -53,6 +53,11 @@ class Cancelled(EngineError):
         super().__init__(tr("Cancelled; nothing was written"), code="cancelled")
 
 
+def without_way(error: EngineError) -> str:
+    """The sentences of ``error``, but not the way to set-up where its button is at hand."""
+    return str(EngineError(error.message)) if error.code == "runtime-missing" else str(error)
+
+
 def _sentence(text: str) -> str:
     """``text`` with a capital and a full stop; names of files and of our command stay as they are.
 

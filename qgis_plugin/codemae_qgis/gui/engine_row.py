@@ -13,7 +13,7 @@ from qgis.utils import pluginMetadata
 
 from .. import settings
 from ..engine import runtime as engine
-from ..engine.errors import EngineError
+from ..engine.errors import EngineError, without_way
 from ..translate import tr
 from .background import Call
 
@@ -142,8 +142,3 @@ class EngineRow(QWidget):
             side = self.fontMetrics().height()
             self.icon.setPixmap(QgsApplication.getThemeIcon(icon).pixmap(side, side))
         self.line.setText(text)
-
-
-def without_way(error: EngineError) -> str:
-    """The sentences of ``error``, but not the way to set-up where its button is at hand."""
-    return str(EngineError(error.message)) if error.code == "runtime-missing" else str(error)

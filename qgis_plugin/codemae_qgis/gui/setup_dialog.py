@@ -30,10 +30,9 @@ from qgis.PyQt.QtWidgets import (
 from .. import settings
 from ..engine import runtime as engine
 from ..engine import setup
-from ..engine.errors import Cancelled, EngineError
+from ..engine.errors import Cancelled, EngineError, without_way
 from ..translate import tr
 from .background import Call
-from .engine_row import without_way
 
 
 class SetupDialog(QDialog):
