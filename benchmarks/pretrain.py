@@ -44,7 +44,7 @@ def straightforward(model: CoDeMAE, views: Views, paired: bool, teacher: Tensor,
     masking = random_masking(noise)
     rows = len(views.rgb)
     removed = torch.zeros_like(noise).scatter(1, masking.removed, 1.0).repeat(2, 1)
-    features = model.forward_features([views.rgb, views.sar], ["RGB", "SAR"], masking.keep.repeat(2, 1), model.tap)
+    features = model.forward_stages([views.rgb, views.sar], ["RGB", "SAR"], masking.keep.repeat(2, 1), model.tap)
     assert features.tapped is not None
     auxiliary = model.auxiliary(features.tapped)[:rows]
     tokens = model.embed_tokens(model.forward_levels(features))
@@ -81,7 +81,7 @@ def shares(model: CoDeMAE, teacher: Teacher, views: Views, noise: Tensor, cast: 
         masking = random_masking(noise)
 
         def encode() -> Tensor:
-            features = model.forward_features([views.rgb, views.sar], ["RGB", "SAR"], masking.keep.repeat(2, 1))
+            features = model.forward_stages([views.rgb, views.sar], ["RGB", "SAR"], masking.keep.repeat(2, 1))
             return model.embed_tokens(model.forward_levels(features))
 
         def encode_and_back() -> Tensor:

@@ -80,7 +80,7 @@ class DenseFeatures(nn.Module):
 
     def forward(self, image: Tensor) -> Tensor:
         """``[B, 3, H, W]`` with sides that divide by 16 -> ``[B, channels, H / stride, W / stride]``."""
-        features = self.backbone.forward_features(image, self.modality)
+        features = self.backbone.forward_stages(image, self.modality)
         if self.stride == PATCH:
             return levels_to_map(features.tokens[:, :, None, None], features.grid)
         return levels_to_map(self.backbone.forward_levels(features)[(4, 8).index(self.stride)], features.grid)

@@ -339,7 +339,7 @@ class CoDeMAE(HiViT):
             torch.rand(rows, patches, device=rgb.device) if noise is None else noise, self.mask_ratio
         )
         # the auxiliary branch and its head serve optical rows only, so SAR rows do not pass them
-        features = self.forward_features([rgb, sar], ["RGB", "SAR"], masking.keep.repeat(2, 1), self.tap)
+        features = self.forward_stages([rgb, sar], ["RGB", "SAR"], masking.keep.repeat(2, 1), self.tap)
         levels = self.forward_levels(features)
         tokens = self.embed_tokens(levels)
 
@@ -389,7 +389,7 @@ class CoDeMAE(HiViT):
         """
         noise = torch.rand(len(rgb), self.absolute_pos_embed.shape[1], device=rgb.device) if noise is None else noise
         masking = random_masking(noise, self.mask_ratio)
-        levels = self.forward_levels(self.forward_features([rgb, sar], ["RGB", "SAR"], masking.keep.repeat(2, 1)))
+        levels = self.forward_levels(self.forward_stages([rgb, sar], ["RGB", "SAR"], masking.keep.repeat(2, 1)))
         own = self.decode(self.embed_tokens(levels), masking)
         cross = self.decode(self.embed_tokens(levels, "_cross"), masking, "_cross") if self.cross else None
         return own, cross, masking
@@ -416,7 +416,7 @@ class DualEncoder(HiViT):
 
     def forward(self, optical: Tensor, sar: Tensor) -> tuple[Tensor, Tensor]:  # type: ignore[override]
         """Mean tokens of normalised images [B, 3, H, W]: [B, D] optical, [B, D] SAR."""
-        first, second = self.forward_features(optical, "RGB"), self.forward_features(sar, "SAR")
+        first, second = self.forward_stages(optical, "RGB"), self.forward_stages(sar, "SAR")
         return first.tokens.mean(dim=1), second.tokens.mean(dim=1)
 
 

@@ -25,6 +25,7 @@ from functools import partial
 from typing import Any, Literal, NamedTuple, cast
 
 import torch
+import torch.fx
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
@@ -92,6 +93,28 @@ def pad_to_multiple(image: Tensor, multiple: int) -> Tensor:
     return F.pad(image, (0, right, 0, bottom), mode="replicate") if right or bottom else image
 
 
+def fit_positions(table: Tensor, present: int, rows: int, cols: int) -> Tensor:
+    """Position rows [1, rows * cols, D] of a whole grid, of which ``present`` patches are in the pass.
+
+    The stored table is used as it stands only if ``present`` equals its length and the grid is square; otherwise it is
+    resampled, **also in a masked pass at the stored size**. The published models were trained so.
+    """
+    if present == table.shape[1] and rows == cols:
+        return table
+    return resample_positions(table, (rows, cols))
+
+
+def drop_samples(x: Tensor, rate: float) -> Tensor:
+    """``x`` [B, ...] with each sample 0 with probability ``rate``, else scaled up by 1 / (1 - rate)."""
+    keep = x.new_empty(x.shape[0], *(1,) * (x.ndim - 1)).bernoulli_(1 - rate)
+    return x * keep / (1 - rate)
+
+
+# what depends on the size of an image is one node of a traced graph (torch.fx, which feature extraction uses)
+for _name in ("pad_to_multiple", "fit_positions", "drop_samples"):
+    torch.fx.wrap(_name)
+
+
 # ---------------------------------------------------------------- blocks
 
 
@@ -154,10 +177,7 @@ class DropPath(nn.Module):
         self.rate = rate
 
     def forward(self, x: Tensor) -> Tensor:
-        if not self.training or self.rate == 0:
-            return x
-        keep = x.new_empty(x.shape[0], *(1,) * (x.ndim - 1)).bernoulli_(1 - self.rate)
-        return x * keep / (1 - self.rate)
+        return drop_samples(x, self.rate) if self.training and self.rate > 0 else x
 
 
 class Mlp(nn.Module):
@@ -239,6 +259,7 @@ class HiViT(nn.Module):
         img_size: side in pixels of the square image whose positions are stored; other sizes are resampled.
         in_chans: bands of every modality.
         num_classes: classes of the linear head on mean-pooled tokens; 0 for none.
+        global_pool: "avg" pools the tokens; "" leaves them, and the head works on each.
         embed_dim: width D at stride 16; D/2 at stride 8, D/4 at stride 4.
         mlp_depth1, mlp_depth2: MLP blocks at stride 4 and 8.
         depth, num_heads: attention blocks at stride 16.
@@ -247,6 +268,7 @@ class HiViT(nn.Module):
         num_outs: pyramid levels, finest (stride 4) first: 3, 4 or 5; 1 builds no pyramid (the classification form).
         extra_levels: levels coarser than stride 16 are 2x2 "avg" or "max" pools of the level before.
         modality: tokenizers to build, "RGB", "SAR" or "Both".
+        drop_rate: dropout before the head.
         drop_path_rate: stochastic depth, rising linearly over stem and attention blocks.
         layernorm_eps: 1e-6 in pretraining, classification and damage mapping; 1e-5 in the published dense backbone.
         pad_input: an image whose sides do not divide by 16 is padded by repeating its last row and column, and the
@@ -261,6 +283,7 @@ class HiViT(nn.Module):
         img_size: int = 224,
         in_chans: int = 3,
         num_classes: int = 0,
+        global_pool: str = "avg",
         embed_dim: int = 512,
         mlp_depth1: int = 3,
         mlp_depth2: int = 3,
@@ -273,6 +296,7 @@ class HiViT(nn.Module):
         num_outs: int = 1,
         extra_levels: ExtraLevels = "max",
         modality: Modalities = "Both",
+        drop_rate: float = 0.0,
         drop_path_rate: float = 0.0,
         layernorm_eps: float = 1e-6,
         pad_input: bool = True,
@@ -282,6 +306,7 @@ class HiViT(nn.Module):
         _check(extra_levels in _POOL, "rule for extra pyramid levels", extra_levels, "'avg' or 'max'")
         _check(modality in ("RGB", "SAR", "Both"), "modality", modality, "'RGB', 'SAR' or 'Both'")
         _check(img_size % PATCH == 0, "img_size", img_size, f"a multiple of {PATCH}")
+        _check(global_pool in ("avg", ""), "global_pool", global_pool, "'avg' or ''")
         _check(
             embed_dim % (4 * num_heads) == 0, "embed_dim", embed_dim, f"a multiple of 4 x num_heads = {4 * num_heads}"
         )
@@ -293,10 +318,6 @@ class HiViT(nn.Module):
         self.modalities: tuple[Modality, ...] = ("RGB", "SAR") if modality == "Both" else (modality,)
         self.pad_input = pad_input
         self.grad_checkpointing = False
-        self.feature_info = [
-            {"num_chs": fpn_dim, "reduction": 4 * 2**i, "module": f"level{4 * 2**i}"} for i in range(max(num_outs, 3))
-        ]
-
         side = img_size // PATCH
         self.absolute_pos_embed = nn.Parameter(torch.zeros(1, side * side, embed_dim))
         if "RGB" in self.modalities:
@@ -318,6 +339,14 @@ class HiViT(nn.Module):
             ]
         )
         self.depths = (mlp_depth1, mlp_depth2, depth)
+        self._merge4, self._merge8 = mlp_depth1, mlp_depth1 + 1 + mlp_depth2  # where the two merges stand
+        self.stages = 3  # fewer once the model is pruned
+        ends = (self._merge4 - 1, self._merge8 - 1, len(self.blocks) - 1)
+        #: timm's table of feature maps: the levels of the pyramid, or the three stages of a model without one
+        self.feature_info: list[dict[str, Any]] = [
+            {"num_chs": embed_dim // 4 * 2**i, "reduction": 4 * 2**i, "module": f"blocks.{end}"}
+            for i, end in enumerate(ends)
+        ]
 
         if num_outs > 1:
             block = partial(MlpBlock, fpn_dim, mlp_ratio, layernorm_eps)
@@ -329,8 +358,14 @@ class HiViT(nn.Module):
             self.align_dim_8to4 = nn.Linear(embed_dim // 4, fpn_dim, bias=False)
             self.split_8to4 = PatchSplit(fpn_dim, fpn_dim, layernorm_eps)
             self.block_8to4 = nn.Sequential(*(block() for _ in range(fpn_depth)))
+            self.feature_info = [
+                {"num_chs": fpn_dim, "reduction": 4 * 2**i, "module": f"fpn_modules.{max(2 - i, 0)}"}
+                for i in range(num_outs)
+            ]
+        self.global_pool = global_pool
         self.layernorm_eps = layernorm_eps
         self.fc_norm = nn.LayerNorm(embed_dim, eps=layernorm_eps) if num_classes else nn.Identity()
+        self.head_drop = nn.Dropout(drop_rate)
         self.head = nn.Linear(embed_dim, num_classes) if num_classes else nn.Identity()
 
         self.apply(_init_weights)
@@ -345,36 +380,27 @@ class HiViT(nn.Module):
         Returns:
             sub-tokens [B, L, 4, 4, D/4] and the grid (rows, columns) of the L patches, after padding.
         """
-        modality = modality or self.modalities[0]
+        if modality is None or isinstance(modality, torch.fx.Proxy):  # a traced graph serves the first modality
+            modality = self.modalities[0]
         if modality not in self.modalities:
             raise ModelError(
                 f"The model has no tokenizer for modality {modality!r}.",
                 expected=" or ".join(self.modalities),
                 hint="build it with modality='Both'",
             )
-        height, width = image.shape[-2:]
-        if (height % PATCH or width % PATCH) and not self.pad_input:
+        if self.pad_input:
+            image = pad_to_multiple(image, PATCH)
+        elif image.shape[-2] % PATCH or image.shape[-1] % PATCH:
             raise ModelError(
                 "The image sides do not divide by the patch size.",
-                found=f"{height} x {width} pixels",
+                found=f"{image.shape[-2]} x {image.shape[-1]} pixels",
                 expected=f"multiples of {PATCH}",
                 hint="build the model with pad_input=True",
             )
-        image = pad_to_multiple(image, PATCH)
         tokenizer = self.patch_embed_rgb if modality == "RGB" else self.patch_embed_sar
         return tokenizer(image), (image.shape[-2] // PATCH, image.shape[-1] // PATCH)
 
-    def positions(self, present: int, grid: tuple[int, int]) -> Tensor:
-        """Position rows [1, rows * columns, D] of a whole grid, of which ``present`` patches are in the pass.
-
-        The stored table is used as it stands only if ``present`` equals its length and the grid is square; otherwise it
-        is resampled, **also in a masked pass at the stored size**. The published models were trained so.
-        """
-        if present == self.absolute_pos_embed.shape[1] and grid[0] == grid[1]:
-            return self.absolute_pos_embed
-        return resample_positions(self.absolute_pos_embed, grid)
-
-    def forward_features(
+    def forward_stages(
         self,
         images: Tensor | Sequence[Tensor],
         modality: Modality | Sequence[Modality] | None = None,
@@ -390,8 +416,8 @@ class HiViT(nn.Module):
                 removed patches cost nothing. None keeps all.
             tap: number (from 0) of an attention block whose output is returned as well.
         """
-        batches = [images] if isinstance(images, Tensor) else list(images)
-        names = [modality] * len(batches) if modality is None or isinstance(modality, str) else list(modality)
+        batches = list(images) if isinstance(images, list | tuple) else [cast("Tensor", images)]
+        names = list(modality) if isinstance(modality, list | tuple) else [modality] * len(batches)
         embedded = [
             self.embed(image, cast("Modality | None", name)) for image, name in zip(batches, names, strict=True)
         ]
@@ -399,20 +425,28 @@ class HiViT(nn.Module):
         if ids_keep is not None:
             x = select_patches(x, ids_keep)
 
-        merge4, merge8 = self.depths[0], self.depths[0] + 1 + self.depths[1]
-        x = stage4 = self._run(self.blocks[:merge4], x)
-        x = stage8 = self._run(self.blocks[merge4 + 1 : merge8], self.blocks[merge4](x))
-        x = self.blocks[merge8](x)[:, :, 0, 0]  # [B, L, 1, 1, D] -> [B, L, D]
-
-        position = self.positions(x.shape[1], grid)
+        if self.stages < 3:
+            raise ModelError("The model was pruned to its first stages.", found=f"{self.stages} of 3 stages")
+        stage4 = self._stage4(x)
+        stage8 = self._stage8(stage4)
+        x, attention = self._merged(stage8), self.blocks[self._merge8 + 1 :]
+        position = fit_positions(self.absolute_pos_embed, x.shape[1], *grid)
         if ids_keep is not None:
             position = select_patches(position.expand(len(ids_keep), -1, -1), ids_keep)
         x = x + position
-        attention = self.blocks[merge8 + 1 :]
         if tap is None:
             return Features(stage4, stage8, self._run(attention, x), grid)
         tapped = self._run(attention[: tap + 1], x)
         return Features(stage4, stage8, self._run(attention[tap + 1 :], tapped), grid, tapped)
+
+    def _stage4(self, x: Tensor) -> Tensor:
+        return self._run(self.blocks[: self._merge4], x)
+
+    def _stage8(self, stage4: Tensor) -> Tensor:
+        return self._run(self.blocks[self._merge4 + 1 : self._merge8], self.blocks[self._merge4](stage4))
+
+    def _merged(self, stage8: Tensor) -> Tensor:
+        return self.blocks[self._merge8](stage8)[:, :, 0, 0]  # [B, L, 1, 1, D] -> [B, L, D]
 
     def _run(self, blocks: nn.ModuleList, x: Tensor) -> Tensor:
         for block in blocks:
@@ -446,25 +480,32 @@ class HiViT(nn.Module):
         """Feature maps of ``num_outs`` levels, finest (stride 4) first.
 
         Args:
-            images, modality: as in :meth:`forward_features`.
+            images, modality: as in :meth:`forward_stages`.
 
         Returns:
             maps [B, fpn_dim, ceil(H / stride), ceil(W / stride)] for strides 4, 8, 16, then
             [B, fpn_dim, h // 2, w // 2] for each further level, h x w being the size of the level before.
         """
         height, width = (images if isinstance(images, Tensor) else images[0]).shape[-2:]
-        features = self.forward_features(images, modality)
-        maps = []
-        for stride, level in zip((4, 8, 16), self.forward_levels(features), strict=True):
-            full = levels_to_map(level, features.grid)
-            maps.append(full[:, :, : -(-height // stride), : -(-width // stride)])
+        return self._pyramid(self.forward_stages(images, modality), height, width)
+
+    def _pyramid(self, features: Features, height: int, width: int) -> list[Tensor]:
+        levels = zip((4, 8, 16), self.forward_levels(features), strict=True)
+        maps = [_cropped(level, features.grid, stride, height, width) for stride, level in levels]
         for _ in range(self.num_outs - 3):
             maps.append(_POOL[self.extra_levels](maps[-1], kernel_size=2, stride=2))
         return maps
 
-    def forward_head(self, features: Features, pre_logits: bool = False) -> Tensor:
-        """Mean over tokens, layer norm, linear: [B, num_classes] (or [B, D] without a head)."""
-        x = self.fc_norm(features.tokens.mean(dim=1))
+    def forward_features(self, x: Tensor, modality: Modality | None = None) -> Tensor:
+        """The tokens [B, L, D] of images [B, C, H, W], row-major: what timm means by the features of a model."""
+        return self.forward_stages(x, modality).tokens
+
+    def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
+        """Tokens [B, L, D] through mean, layer norm, dropout and head: [B, num_classes] ([B, D] without a head).
+
+        With ``global_pool=""`` nothing is pooled: [B, L, num_classes] or [B, L, D].
+        """
+        x = self.head_drop(self.fc_norm(x.mean(dim=1) if self.global_pool else x))
         return x if pre_logits else self.head(x)
 
     def forward(self, image: Tensor, modality: Modality | None = None) -> Tensor | list[Tensor]:
@@ -473,7 +514,7 @@ class HiViT(nn.Module):
             return self.forward_pyramid(image, modality)
         return self.forward_head(self.forward_features(image, modality))
 
-    # -- what timm asks of a model
+    # -- what else timm asks of a model
 
     def forward_intermediates(
         self,
@@ -485,14 +526,67 @@ class HiViT(nn.Module):
         intermediates_only: bool = False,
         modality: Modality | None = None,
     ) -> list[Tensor] | tuple[Tensor, list[Tensor]]:
-        """Chosen pyramid levels as maps (timm's feature interface). ``norm`` and ``stop_early`` have no effect here."""
-        _check(output_fmt == "NCHW", "output format", output_fmt, "'NCHW'")
-        maps = self.forward_pyramid(x, modality)
+        """Feature maps of :attr:`feature_info`: levels of the pyramid, or the three stages of a model without one.
+
+        Args:
+            x: [B, C, H, W].
+            indices: which maps, finest first; a number takes that many from the coarse end, None all.
+            norm: of no effect, the stages end in no norm.
+            stop_early: leave out the stages after the last map asked for (a pyramid needs them all).
+            output_fmt: "NCHW" for maps [B, c, h, w], "NLC" for [B, h * w, c].
+            intermediates_only: return the maps alone.
+            modality: of the images.
+
+        Returns:
+            the maps, or (tokens [B, L, D], maps); with ``stop_early`` the tokens of the last stage that ran.
+        """
         from timm.models._features import feature_take_indices
 
-        take, _ = feature_take_indices(len(maps), indices)
+        _check(output_fmt in ("NCHW", "NLC"), "output format", output_fmt, "'NCHW' or 'NLC'")
+        take, last = feature_take_indices(len(self.feature_info), indices)
+        if self.num_outs > 1:
+            features = self.forward_stages(x, modality)
+            tokens, maps = features.tokens, self._pyramid(features, *x.shape[-2:])
+        else:
+            tokens, maps = self._stage_maps(x, modality, last + 1 if stop_early else self.stages)
         chosen = [maps[i] for i in take]
-        return chosen if intermediates_only else (maps[2], chosen)
+        if output_fmt == "NLC":
+            chosen = [m.flatten(2).transpose(1, 2) for m in chosen]
+        return chosen if intermediates_only else (tokens, chosen)
+
+    def _stage_maps(self, image: Tensor, modality: Modality | None, stages: int) -> tuple[Tensor, list[Tensor]]:
+        """The last tokens and the maps of the first ``stages`` stages."""
+        if stages == 3:
+            whole = self.forward_stages(image, modality)
+            grid, levels = whole.grid, [whole.stage4, whole.stage8, whole.tokens[:, :, None, None]]
+        else:
+            x, grid = self.embed(image, modality)
+            levels = [self._stage4(x)]
+            if stages == 2:
+                levels.append(self._stage8(levels[0]))
+        height, width = image.shape[-2:]
+        maps = [_cropped(level, grid, 4 * 2**i, height, width) for i, level in enumerate(levels)]
+        return levels[-1].flatten(1, 3), maps
+
+    def prune_intermediate_layers(
+        self, indices: int | list[int] = 1, prune_norm: bool = False, prune_head: bool = True
+    ) -> list[int]:
+        """Drop what the maps ``indices`` do not need: the head, and without a pyramid the stages after the last.
+
+        Returns:
+            the indices, counted from the finest map.
+        """
+        from timm.models._features import feature_take_indices
+
+        take, last = feature_take_indices(len(self.feature_info), indices)
+        if self.num_outs == 1:
+            self.stages = last + 1
+            self.blocks = self.blocks[: (self._merge4, self._merge8, len(self.blocks))[last]]
+        if prune_norm:
+            self.fc_norm = nn.Identity()
+        if prune_head:
+            self.reset_classifier(0)
+        return take
 
     def set_grad_checkpointing(self, enable: bool = True) -> None:
         """Recompute the blocks' activations in the backward pass: less memory, about a third more time."""
@@ -517,7 +611,10 @@ class HiViT(nn.Module):
         return self.head
 
     def reset_classifier(self, num_classes: int, global_pool: str | None = None) -> None:
-        """Replace the head by a fresh one with ``num_classes`` outputs (0 removes it)."""
+        """Replace the head by a fresh one with ``num_classes`` outputs (0 removes it), and the pooling if given."""
+        if global_pool is not None:
+            _check(global_pool in ("avg", ""), "global_pool", global_pool, "'avg' or ''")
+            self.global_pool = global_pool
         self.num_classes = num_classes
         if num_classes and isinstance(self.fc_norm, nn.Identity):
             self.fc_norm = nn.LayerNorm(self.embed_dim, eps=self.layernorm_eps)
@@ -532,6 +629,11 @@ def levels_to_map(level: Tensor, grid: tuple[int, int]) -> Tensor:
     # [B, rows, cols, s, s, C] -> [B, C, rows, s, cols, s]
     x = level.reshape(b, grid[0], grid[1], s, s, c).permute(0, 5, 1, 3, 2, 4)
     return x.reshape(b, c, grid[0] * s, grid[1] * s)
+
+
+def _cropped(level: Tensor, grid: tuple[int, int], stride: int, height: int, width: int) -> Tensor:
+    """The map of a level without what padding added: [B, C, ceil(height / stride), ceil(width / stride)]."""
+    return levels_to_map(level, grid)[:, :, : -(-height // stride), : -(-width // stride)]
 
 
 def _check(ok: bool, what: str, found: object, expected: str) -> None:

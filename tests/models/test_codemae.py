@@ -107,7 +107,7 @@ def test_masking(io: dict[str, Tensor]) -> None:
 @torch.no_grad()
 def test_activations(model: CoDeMAE, io: dict[str, Tensor]) -> None:
     masking = random_masking(io["noise"])
-    features = model.forward_features([io["rgb"], io["sar"]], ["RGB", "SAR"], io["ids_keep"], tap=6)
+    features = model.forward_stages([io["rgb"], io["sar"]], ["RGB", "SAR"], io["ids_keep"], tap=6)
     levels = model.forward_levels(features)
     for name, level in zip(("level4", "level8", "level16"), levels, strict=True):
         assert_close(level, io[name])
@@ -134,7 +134,7 @@ def test_activations(model: CoDeMAE, io: dict[str, Tensor]) -> None:
 
 @torch.no_grad()
 def test_full_pass(model: CoDeMAE, io: dict[str, Tensor]) -> None:
-    features = model.forward_features([io["rgb"], io["sar"]], ["RGB", "SAR"], tap=6)
+    features = model.forward_stages([io["rgb"], io["sar"]], ["RGB", "SAR"], tap=6)
     assert_close(features.tokens, io["full_last_block"])
     assert features.tapped is not None
     assert_close(model.auxiliary(features.tapped), io["full_aux"])
@@ -246,7 +246,7 @@ def test_encoder_loads_as_backbone(model: CoDeMAE, io: dict[str, Tensor]) -> Non
     backbone = build("backbone", ENCODER)
     backbone.load_state_dict(model.encoder_state(), strict=True)
     with torch.no_grad():
-        assert_close(backbone.forward_features(io["rgb"], "RGB").tokens, io["full_last_block"][:4])
+        assert_close(backbone.forward_stages(io["rgb"], "RGB").tokens, io["full_last_block"][:4])
 
 
 def test_dual_encoder_embeds_both_modalities(model: CoDeMAE, io: dict[str, Tensor]) -> None:

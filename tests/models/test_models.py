@@ -91,8 +91,8 @@ def test_visible_patches_are_independent_of_removed_ones() -> None:
     changed[:, :, :16, :16] += 5  # patch 0
     keep = torch.tensor([[3, 7, 9]])
     with torch.no_grad():
-        a = model.forward_features(image, ids_keep=keep)
-        b = model.forward_features(changed, ids_keep=keep)
+        a = model.forward_stages(image, ids_keep=keep)
+        b = model.forward_stages(changed, ids_keep=keep)
     assert a.stage4.shape == (1, 3, 4, 4, 8)
     assert torch.equal(a.tokens, b.tokens)
 

@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from codemae_geo.models import DamageFormer, HiViT, build
-from codemae_geo.models.hivit import AttentionBlock, checkpoint_filter_fn
+from codemae_geo.models.hivit import AttentionBlock, checkpoint_filter_fn, fit_positions
 
 TINY: dict[str, Any] = {"embed_dim": 64, "mlp_depth1": 1, "mlp_depth2": 1, "depth": 4, "num_heads": 4}
 
@@ -104,7 +104,7 @@ def test_classification_numbers(reference: Path, modality: str) -> None:
     for fused in (True, False):
         model.set_fused_attention(fused)
         with torch.no_grad():
-            assert_close(model.forward_features(data["input"]).tokens, data["tokens"])
+            assert_close(model.forward_stages(data["input"]).tokens, data["tokens"])
             assert_close(model(data["input"]), data["logits"])
             assert_close(model(data["input_96"]), data["logits_96"])
 
@@ -119,7 +119,10 @@ def test_dense_backbone_numbers(reference: Path, pool: str) -> None:
     model.load_state_dict(weights, strict=True)
     with torch.no_grad():
         maps = model(data["input_96x128"])
-        assert_close(model.positions(48, (6, 8)).reshape(data["pos_embed_6x8"].shape), data["pos_embed_6x8"])
+        assert_close(
+            fit_positions(model.absolute_pos_embed, 48, 6, 8).reshape(data["pos_embed_6x8"].shape),
+            data["pos_embed_6x8"],
+        )
         square = model(data["input_224"])
     for level in range(3):
         assert_close(maps[level], data[f"out_96x128.level{level}"])
@@ -136,13 +139,13 @@ def test_masked_pass_numbers(reference: Path) -> None:
     assert isinstance(model, HiViT)
     model.load_state_dict(checkpoint_filter_fn(weights, model), strict=True)
     with torch.no_grad():
-        masked = model.forward_features([io["rgb"], io["sar"]], ["RGB", "SAR"], ids_keep=io["ids_keep"], tap=6)
-        full = model.forward_features([io["rgb"], io["sar"]], ["RGB", "SAR"])
+        masked = model.forward_stages([io["rgb"], io["sar"]], ["RGB", "SAR"], ids_keep=io["ids_keep"], tap=6)
+        full = model.forward_stages([io["rgb"], io["sar"]], ["RGB", "SAR"])
         assert_close(full.tokens, io["full_last_block"])
         for name, level in zip(("level4", "level8", "level16"), model.forward_levels(masked), strict=True):
             assert_close(level, io[name])
-        assert_close(model.positions(16, full.grid), io["pos_embed_full"])
-        assert_close(model.positions(4, full.grid), io["pos_embed_resampled_masked"])
+        assert_close(fit_positions(model.absolute_pos_embed, 16, *full.grid), io["pos_embed_full"])
+        assert_close(fit_positions(model.absolute_pos_embed, 4, *full.grid), io["pos_embed_resampled_masked"])
         assert masked.tapped is not None
         auxiliary = masked.tapped
         for i in range(2):

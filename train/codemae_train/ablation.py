@@ -131,7 +131,7 @@ def measure(run: Run, items: Sequence[int]) -> dict[str, float]:
         optical, radar = cross_targets(model.cross_target, rgb, sar)  # type: ignore[arg-type]
         target = normalise_patches(patchify(torch.cat([radar, optical])))
         out["cross"] = masked_mse(cross, target, removed.repeat(2, 1)).item()
-    features = model.forward_features([rgb, sar], ["RGB", "SAR"])
+    features = model.forward_stages([rgb, sar], ["RGB", "SAR"])
     decoder = model.embed_tokens(model.forward_levels(features)).mean(dim=1).chunk(2)
     first, second = features.tokens.mean(dim=1).chunk(2)
     out |= {"top1": retrieval(first, second), "top1_decoder": retrieval(*decoder)}

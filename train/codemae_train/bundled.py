@@ -278,7 +278,7 @@ class MaskedPretraining(nn.Module):
         b, patches = len(first), (first.shape[-1] // PATCH) ** 2
         order = torch.rand(b, patches, generator=g).argsort(dim=1).repeat(2, 1)
         keep, removed = order[:, : patches // 4], order[:, patches // 4 :]
-        features = self.backbone.forward_features([first, second], ["RGB", "SAR" if second_is_sar else "RGB"], keep)
+        features = self.backbone.forward_stages([first, second], ["RGB", "SAR" if second_is_sar else "RGB"], keep)
         levels = self.backbone.forward_levels(features)
         tokens = sum(embed(level).flatten(2) for embed, level in zip(self.embed, levels, strict=True))
         x = torch.cat([tokens, self.mask_token.expand(2 * b, removed.shape[1], -1)], dim=1)
