@@ -25,13 +25,25 @@ from codemae_geo.models.detector import Detector
 from codemae_geo.models.encoder import encoder_config
 from codemae_geo.models.hivit import HiViT
 from codemae_geo.models.segmenter import Segmenter
+from codemae_geo.models.upernet import UperNet
 
-__all__ = ["ARCHITECTURES", "CoDeMAE", "DamageFormer", "Detector", "DualEncoder", "HiViT", "Segmenter", "build"]
+__all__ = [
+    "ARCHITECTURES",
+    "CoDeMAE",
+    "DamageFormer",
+    "Detector",
+    "DualEncoder",
+    "HiViT",
+    "Segmenter",
+    "UperNet",
+    "build",
+]
 
 #: name -> class; the configuration of each is the keyword arguments of its class, where they are documented
 ARCHITECTURES: dict[str, type[nn.Module]] = {
     "damageformer": DamageFormer,  # forward(pre, post) -> (localisation [B,2,H,W], damage [B,K,H,W])
     "segmenter": Segmenter,  # forward(image) -> [B,K,H,W]
+    "upernet": UperNet,  # forward(image, or optical and SAR) -> [B,K,H,W]
     "detector": Detector,  # forward(image) -> for each image {"boxes" [N,4], "labels" [N], "scores" [N]}; torchvision
     "classifier": HiViT,  # num_classes=K, num_outs=1: forward(image) -> [B,K]
     "codemae": CoDeMAE,  # forward(rgb, sar) -> the losses of pretraining
