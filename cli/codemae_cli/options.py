@@ -48,4 +48,8 @@ Bounds = Annotated[
 Aoi = Annotated[Path | None, typer.Option(help="Area of interest: polygons in any format GDAL reads.")]
 DstCrs = Annotated[str | None, typer.Option(help="Target CRS, e.g. EPSG:32615.")]
 Res = Annotated[float | None, typer.Option(help="Target pixel size in CRS units.")]
+Gcps = Annotated[
+    Literal["tps", "1", "2", "3"],
+    typer.Option(help="Ground control points: a spline through them, or a polynomial of an order."),
+]
 SrcCrs = Annotated[str | None, typer.Option(help="CRS of scenes that carry none.")]

@@ -12,6 +12,7 @@ from codemae_geo.sensors import Unit
 
 if TYPE_CHECKING:
     from codemae_geo.inference.job import SceneRequest
+    from codemae_geo.raster.gcps import GcpMethod
 
 
 def scene_request(
@@ -22,6 +23,7 @@ def scene_request(
     unit: str,
     assets: str | None,
     stretch: str,
+    gcps: GcpMethod = "tps",
 ) -> SceneRequest:
     """The options of one scene.
 
@@ -41,6 +43,7 @@ def scene_request(
         unit=unit,  # type: ignore[arg-type]
         assets=None if assets is None else [a.strip() for a in assets.split(",")],
         stretch=_stretch(stretch),
+        gcps=gcps,
     )
 
 

@@ -129,7 +129,7 @@ def _look(role: str, request: SceneRequest, report: PairReport) -> Family:
     paths = [request.paths] if isinstance(request.paths, (str, Path)) else request.paths
     files = expand_paths(paths, role)
     taken = _span([date_taken(f) for f in files])
-    facts = inspect(files[0])
+    facts = inspect(files[0], request.gcps)
     guess = facts.get("guess", {"family": "optical", "family_reason": "a STAC item", "unit": None, "unit_reason": ""})
     report.scenes[role] = {
         "files": files,
@@ -203,6 +203,9 @@ def _open(report: PairReport, requests: dict[str, SceneRequest], families: dict[
         rows, cols = scene.geobox.shape.yx
         report.scenes[role] |= {"crs": crs_name(scene.crs), "width": cols, "height": rows, "gsd_m": scene.gsd}
         report.scenes[role] |= {"unit": scene.unit, "unit_reason": scene.unit_reason}
+        report.scenes[role] |= {"gcps": scene.gcps} if scene.gcps else {}
+        for code, message in scene.warnings:
+            report.add("care", code, message)
     return scenes
 
 

@@ -32,6 +32,7 @@ from codemae_geo.outputs import FolderStaging, check_space, write_failure
 from codemae_geo.progress import Reporter
 from codemae_geo.raster.align import crop
 from codemae_geo.raster.env import is_remote
+from codemae_geo.raster.gcps import GcpMethod
 from codemae_geo.raster.geo import ground_sample_distance, shifted
 from codemae_geo.raster.mask import GeometryMask
 from codemae_geo.raster.read import AlignedReader
@@ -71,6 +72,7 @@ class SceneRequest:
         unit: what the stored values are; ``auto`` recognises it.
         assets: asset names of STAC items.
         stretch: ``auto``, ``minmax`` or (low, high), see :func:`codemae_geo.sensors.plan_conversion`.
+        gcps: how ground control points are used, of files that have nothing else, see :mod:`codemae_geo.raster.gcps`.
     """
 
     paths: str | Path | Sequence[str | Path]
@@ -80,6 +82,7 @@ class SceneRequest:
     unit: Unit | Literal["auto"] = "auto"
     assets: Sequence[str] | None = None
     stretch: Stretch = "auto"
+    gcps: GcpMethod = "tps"
 
     def open(self, spec: InputSpec) -> Scene:
         """Open the scene for an input of a model."""
@@ -96,6 +99,7 @@ class SceneRequest:
             nodata=self.nodata,
             unit=self.unit,
             assets=self.assets,
+            gcps=self.gcps,
         )
 
 
@@ -287,12 +291,13 @@ def prepare_windows(
     conversions = []
     for spec, request, scene in zip(contract.inputs, requests, scenes, strict=True):
         reporter.log(scene.describe())
+        for code, message in scene.warnings:
+            reporter.warning(code, message)
         undeclared = not any(f.mask and f.mask != ("nan",) for f in scene.files)
         needs_sample = scene.unit != spec.unit or request.stretch != "auto" or undeclared
         sample, valid = scene.sample() if needs_sample else (None, None)
         if undeclared and sample is not None and valid is not None:
             warn_of_fill(scene.role, sample, valid, reporter)
-        scale, offset = scene.reflectance_scaling
         conversion = plan_conversion(
             spec.family,
             scene.unit,
@@ -300,8 +305,6 @@ def prepare_windows(
             sample,
             valid,
             stretch=request.stretch,
-            scale=scale,
-            offset=offset,
         )
         reporter.log(f"{scene.role}: {conversion.describe()}")
         conversions.append(conversion)
@@ -633,6 +636,7 @@ def describe_run(job: Job[Any], stats: engine.EngineStats) -> dict[str, Any]:
                 "conversion": conversion.as_dict(),
                 "crs": str(scene.crs),
                 "gsd_m": scene.gsd,
+                **({"gcps": scene.gcps} if scene.gcps else {}),
             }
             for scene, conversion in zip(job.scenes, job.conversions, strict=True)
         },

@@ -2,39 +2,46 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
-import rasterio
+from affine import Affine
 from odc.geo.geobox import GeoBox
 from rasterio.errors import RasterioError
 
 from codemae_geo.errors import InputError
 from codemae_geo.raster.env import gdal_env
+from codemae_geo.raster.gcps import GcpMethod
 from codemae_geo.raster.geo import center_lonlat, crs_name, ground_sample_distance
 from codemae_geo.raster.source import (
+    OpenSource,
     SourceFile,
-    alpha_index,
     check_complete,
-    has_place,
+    find_alpha,
+    locate,
     mask_kinds,
     read_header,
     read_patches,
+    scaling_of,
     unreadable,
+    value_type,
 )
 from codemae_geo.raster.stac import is_stac_item, item_assets
 from codemae_geo.sensors import Array, Family, Mask, detect_unit
 
 
-def inspect(path: str) -> dict[str, Any]:
+def inspect(path: str, gcps: GcpMethod = "tps") -> dict[str, Any]:
     """Facts about one raster, ready for JSON.
 
     Args:
         path: anything GDAL opens, or a STAC item.
+        gcps: how ground control points are used, of a file that has nothing else.
 
     Returns:
         Driver, grid, bands with type, nodata, range and mean of sampled patches, valid share, sensor and unit with the
-        reason, overviews, tiling, tags; ``problems`` lists what keeps the file from being used.
+        reason, overviews, tiling, tags; ``problems`` lists what keeps the file from being used, ``warnings`` what a
+        user should know when using it.
 
     Raises:
         InputError: the file cannot be read.
@@ -43,9 +50,9 @@ def inspect(path: str) -> dict[str, Any]:
         return {"path": path, "driver": "STAC item", "assets": item_assets(path), "problems": []}
     with gdal_env():
         try:
-            with rasterio.open(path) as ds:
-                check_complete(ds, path, path)
-                info, file = _header(ds, path)
+            with OpenSource(path, path, gcps=gcps) as source:
+                check_complete(source.raw, path, path)
+                info, file = _header(source.raw, source.dataset, path)
         except RasterioError as error:
             raise unreadable(path, error) from error
     patches = list(read_patches([file], 16))
@@ -54,26 +61,35 @@ def inspect(path: str) -> dict[str, Any]:
         band.update(_statistics(np.concatenate([values[i][ok] for values, ok in patches])))
     sample, valid = max(patches, key=lambda p: int(p[1].sum()))
     info["guess"] = _guess(info, file, sample, valid)
-    info["problems"] = _problems(path, info["guess"]["family"])
+    info |= _verdict(path, info["guess"]["family"], gcps)
     return info
 
 
-def _header(ds: Any, path: str) -> tuple[dict[str, Any], SourceFile]:
-    alpha = alpha_index(ds)
+def _header(raw: Any, ds: Any, path: str) -> tuple[dict[str, Any], SourceFile]:
+    alpha, _ = find_alpha(raw)
+    if ds.count > raw.count:
+        alpha = ds.count
     bands = tuple(i for i in range(1, ds.count + 1) if i != alpha)
-    dtype = np.result_type(*(ds.dtypes[b - 1] for b in bands)).name
-    grid = GeoBox((ds.height, ds.width), ds.transform, ds.crs)
+    dtype = np.result_type(*(value_type(ds.dtypes[b - 1]) for b in bands)).name
     nodata = ds.nodatavals[bands[0] - 1]
+    try:
+        grid, located = locate(raw, ds, path), True
+    except InputError:
+        grid, located = GeoBox((ds.height, ds.width), Affine.identity(), None), False
+    try:
+        scaling, _ = scaling_of(raw, ds.count, (), path)
+    except InputError:
+        scaling = ()
     file = SourceFile(
-        path=path, name=path, driver=ds.driver, geobox=grid, count=ds.count, dtype=dtype,
+        path=path, name=path, driver=raw.driver, geobox=grid, count=ds.count,
+        dtype=np.result_type(dtype, np.float32).name if scaling else dtype,
         nodata=None if nodata is None else float(nodata), bands=bands,
         mask=mask_kinds(ds, bands[0], dtype, nodata, alpha, override=False),
-        alpha=alpha, block_shape=tuple(ds.block_shapes[0]), overviews=tuple(ds.overviews(1)),
+        alpha=alpha, block_shape=tuple(raw.block_shapes[0]), overviews=tuple(raw.overviews(1)), scaling=scaling,
     )  # fmt: skip
-    located = has_place(ds.crs) and not ds.transform.is_identity
     return {
         "path": path,
-        "driver": ds.driver,
+        "driver": raw.driver,
         "width": ds.width,
         "height": ds.height,
         "crs": crs_name(ds.crs) if ds.crs is not None else None,
@@ -85,7 +101,7 @@ def _header(ds: Any, path: str) -> tuple[dict[str, Any], SourceFile]:
         ],
         "gsd_m": ground_sample_distance(grid) if located else None,
         "center_lonlat": list(center_lonlat(grid)) if located else None,
-        "gcps": len(ds.gcps[0]),
+        "gcps": len(raw.gcps[0]),
         "mask": list(file.mask),
         "bands": [
             {
@@ -94,14 +110,15 @@ def _header(ds: Any, path: str) -> tuple[dict[str, Any], SourceFile]:
                 "nodata": ds.nodatavals[b - 1],
                 "description": ds.descriptions[b - 1],
                 "color": ds.colorinterp[b - 1].name,
+                **({"scale": scaling[b - 1][0], "offset": scaling[b - 1][1]} if scaling else {}),
             }
             for b in bands
         ],
         "block": list(file.block_shape),
         "tiled": bool(file.block_shape[1] < ds.width or file.block_shape[0] >= ds.height),
         "overviews": list(file.overviews),
-        "compression": ds.compression.name if ds.compression else None,
-        "tags": {k: v for k, v in ds.tags().items() if k.lower().startswith("codemae")},
+        "compression": raw.compression.name if raw.compression else None,
+        "tags": {k: v for k, v in raw.tags().items() if k.lower().startswith("codemae")},
     }, file
 
 
@@ -133,12 +150,14 @@ def _guess(info: dict[str, Any], file: SourceFile, sample: Array, valid: Mask) -
     return {"family": family, "family_reason": reason, "unit": unit, "unit_reason": why, "sensor": sensor}
 
 
-def _problems(path: str, family: Family) -> list[str]:
+def _verdict(path: str, family: Family, gcps: GcpMethod) -> dict[str, Any]:
+    """What a run would say of the file: ``problems``, or ``warnings`` and the fit of ground control points."""
     try:
-        read_header(path, family=family)
+        file = read_header(path, family=family, gcps=gcps)
     except InputError as error:
-        return [str(error)]
-    return []
+        return {"problems": [str(error)], "warnings": []}
+    fit = {"gcps_fit": asdict(file.gcps)} if file.gcps else {}
+    return {"problems": [], "warnings": [text for _, text in file.warnings], "notes": list(file.notes), **fit}
 
 
 def format_info(info: dict[str, Any]) -> str:
@@ -171,7 +190,11 @@ def format_info(info: dict[str, Any]) -> str:
     guess = info["guess"]
     row("sensor", f"{guess['family']} ({guess['family_reason']}), like {guess['sensor']}")
     row("unit", f"{guess['unit']} ({guess['unit_reason']})")
+    for note in info.get("notes", ()):
+        row("note", note)
     for key, value in info["tags"].items():
         row("tag", f"{key}={value}")
+    for text in info.get("warnings", ()):
+        row("warning", text)
     lines += ["  problem     " + p.replace("\n", "\n              ") for p in info["problems"]]
     return "\n".join(lines)

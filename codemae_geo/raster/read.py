@@ -301,7 +301,7 @@ class AlignedReader:
         else:
             while len(self._open) >= MAX_OPEN:
                 self._open.popitem(last=False)[1].close()
-            self._open[file.path] = OpenSource(file.path, file.name, src_crs=file.src_crs)
+            self._open[file.path] = OpenSource(file.path, file.name, src_crs=file.src_crs, gcps=file.gcp_method)
         return self._open[file.path]
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import glob
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -15,6 +15,7 @@ from odc.geo.geobox import GeoBox
 
 from codemae_geo.errors import InputError
 from codemae_geo.raster.env import is_remote
+from codemae_geo.raster.gcps import GcpMethod
 from codemae_geo.raster.geo import (
     LATTICE_TOLERANCE,
     apply,
@@ -82,6 +83,7 @@ class Scene:
         nodata: float | None = None,
         unit: Unit | Literal["auto"] = "auto",
         assets: Sequence[str] | None = None,
+        gcps: GcpMethod = "tps",
     ) -> Scene:
         """Read the headers of one date.
 
@@ -95,6 +97,8 @@ class Scene:
             nodata: value without a measurement; overrides the headers.
             unit: ``auto`` recognises it; floating point files are then sampled, all others judged by their type.
             assets: asset names of STAC items.
+            gcps: how the ground control points of files without a geotransform are used: a thin-plate spline or a
+                polynomial of order 1 to 3.
 
         Raises:
             InputError: a file is missing, unreadable, truncated, without CRS, or has the wrong bands; or the files of
@@ -112,6 +116,8 @@ class Scene:
                     bands=bands,
                     src_crs=src_crs,
                     nodata=nodata,
+                    gcps=gcps,
+                    catalogue=item.scaling if item else (),
                 )
             )
         _check_agreement(files, role)
@@ -154,14 +160,8 @@ class Scene:
         return 3 // self.band_count
 
     @property
-    def reflectance_scaling(self) -> tuple[float, float]:
-        """(scale, offset) from stored counts to reflectance: the header's, else 1e-4 and 0 as for Sentinel-2."""
-        scale, offset = self.files[0].scale, self.files[0].offset
-        return (scale, offset) if scale != 1.0 else (1e-4, 0.0)
-
-    @property
     def dtype(self) -> str:
-        """Type of the stored values (of the first file)."""
+        """Type of the values (of the first file)."""
         return self.files[0].dtype
 
     @property
@@ -176,6 +176,24 @@ class Scene:
         """
         return shapely.union_all([outline(f.geobox, self.crs if crs is None else crs) for f in self.files])
 
+    @property
+    def warnings(self) -> list[tuple[str, str]]:
+        """(code, message) of what a user should know about the files, each once, with the files that it is about."""
+        found: dict[tuple[str, str], list[str]] = {}
+        for file in self.files:
+            for warning in file.warnings:
+                found.setdefault(warning, []).append(Path(file.name).name)
+        return [
+            (code, f"{self.role}: {text} ({names[0]}{f' and {len(names) - 1} more' if len(names) > 1 else ''})")
+            for (code, text), names in found.items()
+        ]
+
+    @property
+    def gcps(self) -> dict[str, Any] | None:
+        """How the worst of the files meets its ground control points, for JSON; None where no file has only such."""
+        fits = [f.gcps for f in self.files if f.gcps]
+        return asdict(max(fits, key=lambda fit: fit.doubt_px)) if fits else None
+
     def sample(self, size: int = 1024) -> tuple[Array, Mask]:
         """Patches at full resolution spread over all files, for statistics: see :func:`sample_files`."""
         return sample_files(self.files, size)
@@ -183,7 +201,7 @@ class Scene:
     def describe(self) -> str:
         """One line for the log."""
         rows, cols = self.geobox.shape.yx
-        notes = {f.note for f in self.files if f.note}
+        notes = {note for f in self.files for note in f.notes}
         parts = [
             f"{self.role}: {len(self.files)} file(s)", crs_name(self.crs), f"{cols} x {rows}", f"{self.gsd:.3g} m",
             f"{self.family} {self.dtype}", f"unit {self.unit} ({self.unit_reason})", *sorted(notes),

@@ -17,6 +17,8 @@ from typing import Any
 import numpy as np
 import rasterio
 from odc.geo.geobox import GeoBox
+from pyproj.exceptions import CRSError as ProjCRSError
+from pyproj.exceptions import ProjError
 from rasterio.crs import CRS
 from rasterio.enums import ColorInterp, MaskFlags, Resampling
 from rasterio.errors import CRSError, RasterioError, RasterioIOError
@@ -24,6 +26,8 @@ from rasterio.vrt import WarpedVRT
 
 from codemae_geo.errors import InputError
 from codemae_geo.raster.env import gdal_env, is_remote
+from codemae_geo.raster.gcps import WARN_PX, GcpFit, GcpMethod, check_method, fit_points, warp_options
+from codemae_geo.raster.place import check_affine, check_earth, check_place, horizontal
 from codemae_geo.sensors import Array, Family, Mask
 
 Window = tuple[int, int, int, int]
@@ -39,18 +43,20 @@ class SourceFile:
         driver: GDAL driver.
         geobox: shape, affine and CRS; for ground control points, of the grid they are warped to on reading.
         count: number of bands in the file.
-        dtype: type of the stored values.
-        nodata: value that means "nothing here"; None without one.
+        dtype: type of the values as they are read: the stored type, float32 where the header scales (see ``scaling``),
+            complex64 for complex integers.
+        nodata: stored value that means "nothing here"; None without one.
         mask: what makes a pixel invalid, any of ``nodata``, ``alpha``, ``mask`` (internal or .msk) and ``nan``.
         bands: indexes of the bands in use, from 1.
         alpha: index of the alpha band.
         block_shape: (rows, columns) of one stored block.
         overviews: decimation factors.
-        scale: measured value = stored value x scale + offset, as the header gives it for the first band in use.
-        offset: see ``scale``.
-        gcps: georeferenced by ground control points.
+        scaling: (scale, offset) of each band of the file, where a header says that measured value = stored value x
+            scale + offset; empty where none does. It is applied as the values are read, before any decision.
+        gcps: how well its ground control points are met, of a file that has nothing else.
         src_crs: CRS given by the user for a file without one.
-        note: remark on the choice of bands, for the log.
+        notes: remarks for the log.
+        warnings: (code, message) of what a user should know.
     """
 
     path: str
@@ -65,16 +71,21 @@ class SourceFile:
     alpha: int | None
     block_shape: tuple[int, int]
     overviews: tuple[int, ...]
-    scale: float = 1.0
-    offset: float = 0.0
-    gcps: bool = False
+    scaling: tuple[tuple[float, float], ...] = ()
+    gcps: GcpFit | None = None
     src_crs: str | None = None
-    note: str = ""
+    notes: tuple[str, ...] = ()
+    warnings: tuple[tuple[str, str], ...] = ()
 
     @property
     def crs(self) -> Any:
         """Coordinate reference system (``odc.geo.crs.CRS``)."""
         return self.geobox.crs
+
+    @property
+    def gcp_method(self) -> GcpMethod:
+        """How its ground control points are used, where it has nothing else."""
+        return self.gcps.method if self.gcps else "tps"
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -94,8 +105,9 @@ class SourceFile:
 class OpenSource:
     """An open file: the dataset (a warped view for ground control points), closed with :meth:`close`."""
 
-    def __init__(self, path: str, name: str, *, src_crs: str | None = None) -> None:
+    def __init__(self, path: str, name: str, *, src_crs: str | None = None, gcps: GcpMethod = "tps") -> None:
         self._stack = ExitStack()
+        self._gcps = gcps
         try:
             option = "EMPTY_DIR" if is_remote(path) else "TRUE"
             with rasterio.Env(GDAL_DISABLE_READDIR_ON_OPEN=option), safe_threads(path):
@@ -114,13 +126,16 @@ class OpenSource:
         if not gcps or not raw.transform.is_identity:
             return raw
         # complex numbers must not be averaged (their phases cancel); other values are resampled once more on alignment
-        cplx = np.dtype(raw.dtypes[0]).kind == "c"
+        if not (gcp_crs or src_crs):
+            return raw
+        cplx = value_type(raw.dtypes[0]).kind == "c"
         has_alpha = ColorInterp.alpha in raw.colorinterp
         options = {"nodata": raw.nodata} if raw.nodata is not None else {"add_alpha": not has_alpha and not cplx}
         return self._stack.enter_context(
             WarpedVRT(
                 raw, src_crs=gcp_crs or src_crs, crs=gcp_crs or src_crs,
-                resampling=Resampling.nearest if cplx else Resampling.bilinear, **options,
+                resampling=Resampling.nearest if cplx else Resampling.bilinear, tolerance=0.01,
+                **warp_options(self._gcps), **options,
             )
         )  # fmt: skip
 
@@ -182,8 +197,10 @@ def read_header(
     bands: Sequence[int] | None = None,
     src_crs: str | None = None,
     nodata: float | None = None,
+    gcps: GcpMethod = "tps",
+    catalogue: Sequence[tuple[float, float]] = (),
 ) -> SourceFile:
-    """Header of one raster; reads no pixel.
+    """Header of one raster; reads no pixel, but for some of an alpha band.
 
     Args:
         path: anything GDAL opens.
@@ -191,36 +208,99 @@ def read_header(
         family: ``optical`` takes three bands, ``sar`` one.
         bands: indexes of the bands to use, from 1; None chooses by :func:`choose_bands`.
         src_crs: CRS for a file that has none.
-        nodata: overrides the header's.
+        nodata: stored value that overrides the header's.
+        gcps: how ground control points are used, of a file that has nothing else.
+        catalogue: (scale, offset) per band that a catalogue states; the file's own count first.
 
     Raises:
-        InputError: the file is unreadable or truncated, has no CRS or georeference, or the wrong bands.
+        InputError: the file is unreadable or truncated, has no CRS or georeference, one that is no place on the Earth,
+            or the wrong bands.
     """
     name = name or path
+    check_method(gcps)
     if src_crs is not None:
         _check_crs(src_crs)
-    with gdal_env(), OpenSource(path, name, src_crs=src_crs) as source:
-        ds = source.dataset
-        check_complete(source.raw, path, name)
-        geobox = _geobox(source.raw, ds, name, src_crs)
-        alpha = alpha_index(ds)
-        chosen, note = choose_bands(name, family, ds.count, alpha, ds.colorinterp, ds.descriptions, ds.dtypes, bands)
-        dtype = ds.dtypes[chosen[0] - 1]
-        if len({np.dtype(ds.dtypes[b - 1]) for b in chosen}) > 1:
+    with gdal_env(), OpenSource(path, name, src_crs=src_crs, gcps=gcps) as source:
+        raw, ds = source.raw, source.dataset
+        check_complete(raw, path, name)
+        fit = fit_points(raw.gcps[0], gcps, name) if ds is not raw else None
+        geobox = locate(raw, ds, name, src_crs)
+        notes, warnings = [], []
+        alpha, doubt = find_alpha(raw)
+        if doubt:
+            warnings.append(("alpha", doubt))
+        if ds.count > raw.count:  # the view of ground control points has one of its own
+            alpha = ds.count
+        types = tuple(value_type(t).name for t in ds.dtypes)
+        chosen, note = choose_bands(name, family, ds.count, alpha, ds.colorinterp, ds.descriptions, types, bands)
+        if note:
+            notes.append(note)
+        if family == "optical" and bands is None and (doubt := doubt_bands(chosen, alpha, raw)):
+            warnings.append(("bands", doubt))
+        if len({types[b - 1] for b in chosen}) > 1:
             raise InputError(
                 f"{name} has bands of different types.", found=", ".join(ds.dtypes), expected="one type",
                 hint="choose bands of one type with --bands",
             )  # fmt: skip
+        if fit is not None:
+            notes.append(fit.describe())
+            if fit.doubt_px > WARN_PX:
+                warnings.append(("gcps", _doubtful_points(fit)))
+        scaling, said = scaling_of(raw, ds.count, catalogue, name)
+        notes += said
+        stored = types[chosen[0] - 1]
         declared = nodata if nodata is not None else ds.nodatavals[chosen[0] - 1]
-        mask = mask_kinds(ds, chosen[0], dtype, declared, alpha, override=nodata is not None)
         return SourceFile(
-            path=path, name=name, driver=source.raw.driver, geobox=geobox, count=ds.count, dtype=dtype,
-            nodata=None if declared is None else float(declared), mask=mask, bands=chosen, alpha=alpha,
-            block_shape=tuple(source.raw.block_shapes[chosen[0] - 1]),
-            overviews=tuple(source.raw.overviews(chosen[0])) if ds is source.raw else (),
-            scale=float(ds.scales[chosen[0] - 1]), offset=float(ds.offsets[chosen[0] - 1]),
-            gcps=ds is not source.raw, src_crs=src_crs, note=note,
+            path=path, name=name, driver=raw.driver, geobox=geobox, count=ds.count,
+            dtype=np.result_type(stored, np.float32).name if scaling and stored[0] != "c" else stored,
+            nodata=None if declared is None else float(declared),
+            mask=mask_kinds(ds, chosen[0], stored, declared, alpha, override=nodata is not None),
+            bands=chosen, alpha=alpha, block_shape=tuple(raw.block_shapes[chosen[0] - 1]),
+            overviews=tuple(raw.overviews(chosen[0])) if ds is raw else (),
+            scaling=scaling, gcps=fit, src_crs=src_crs, notes=tuple(notes), warnings=tuple(warnings),
         )  # fmt: skip
+
+
+def value_type(stored: str) -> np.dtype[Any]:
+    """The type that values stored in a type of GDAL's are read as."""
+    return np.dtype({"complex_int16": "complex64", "complex_int32": "complex64"}.get(stored, stored))
+
+
+def _doubtful_points(fit: GcpFit) -> str:
+    if fit.method == "tps":
+        return (
+            f"between its ground control points the scene may lie {fit.doubt_px:.2g} pixels off (a point left out is "
+            "missed by as much, in the median): prefer a terrain-corrected product where positions matter"
+        )
+    return (
+        f"a polynomial of order {fit.method} misses the ground control points by up to {fit.residual_px:.2g} pixels: "
+        "a thin-plate spline (tps) goes through all of them"
+    )
+
+
+def scaling_of(
+    raw: Any, count: int, catalogue: Sequence[tuple[float, float]], name: str
+) -> tuple[tuple[tuple[float, float], ...], list[str]]:
+    """(scale, offset) of every band, and remarks: the file's own, else the catalogue's.
+
+    Raises:
+        InputError: a scale of zero, or no number.
+    """
+    own = tuple(zip(map(float, raw.scales), map(float, raw.offsets), strict=True))
+    source = "the header"
+    if all(pair == (1.0, 0.0) for pair in own) and catalogue:
+        own, source = tuple(catalogue)[: raw.count], "the catalogue"
+        own += ((1.0, 0.0),) * (raw.count - len(own))
+    if not np.isfinite(own).all() or any(scale == 0 for scale, _ in own):
+        raise InputError(
+            f"{source} of {name} scales values in a way that cannot be",
+            found=", ".join(f"scale {a:g} offset {b:g}" for a, b in dict.fromkeys(own)),
+            expected="finite numbers, and no scale of zero",
+        )
+    if all(pair == (1.0, 0.0) for pair in own):
+        return (), []
+    said = ", ".join(f"x {a:g} {b:+g}" for a, b in dict.fromkeys(own))
+    return own + ((1.0, 0.0),) * (count - len(own)), [f"stored values {said}, as {source} says"]
 
 
 def _check_crs(text: str) -> None:
@@ -254,7 +334,18 @@ def check_complete(raw: Any, path: str, name: str) -> None:
             )  # fmt: skip
 
 
-def _geobox(raw: Any, ds: Any, name: str, src_crs: str | None) -> GeoBox:
+def locate(raw: Any, ds: Any, name: str, src_crs: str | None = None) -> GeoBox:
+    """The grid of an open file.
+
+    Args:
+        raw: the dataset itself.
+        ds: the same, or the view of it that its ground control points give.
+        name: for messages.
+        src_crs: CRS for a file that has none.
+
+    Raises:
+        InputError: it has no georeference, or one that is no place on the Earth.
+    """
     if ds.transform.is_identity:
         rpc = raw.rpcs is not None
         raise InputError(
@@ -267,6 +358,7 @@ def _geobox(raw: Any, ds: Any, name: str, src_crs: str | None) -> GeoBox:
             if rpc
             else "georeference it first, or give the original file instead of an export",
         )
+    check_affine(ds.transform, name)
     crs = CRS.from_user_input(src_crs) if src_crs and not has_place(ds.crs) else ds.crs
     if crs is None or not has_place(crs):
         raise InputError(
@@ -277,18 +369,72 @@ def _geobox(raw: Any, ds: Any, name: str, src_crs: str | None) -> GeoBox:
         )
     # a code, where the file names one, is shorter and faster to compare than the text of the definition
     authority = crs.to_authority(confidence_threshold=100)
-    return GeoBox((ds.height, ds.width), ds.transform, ":".join(authority) if authority else crs.to_wkt())
+    text = ":".join(authority) if authority else crs.to_wkt()
+    try:
+        check_earth(text, name)
+        grid = GeoBox((ds.height, ds.width), ds.transform, horizontal(text))
+    except (ProjCRSError, ProjError, ValueError) as error:
+        raise InputError(
+            f"the coordinate reference system of {name} cannot be used",
+            found=str(error).splitlines()[0][:200],
+            expected="a geographic or projected system of the Earth",
+            hint="assign the right one, for instance with gdal_edit.py -a_srs",
+        ) from error
+    check_place(grid, name)
+    return grid
 
 
 def has_place(crs: Any) -> bool:
-    """Whether coordinates in a CRS are places on the Earth, unlike those of none or of a local (engineering) one."""
-    return crs is not None and bool(crs.is_geographic or crs.is_projected)
+    """Whether coordinates in a CRS are places, unlike those of none or of a local (engineering) one."""
+    if crs is None:
+        return False
+    if crs.is_geographic or crs.is_projected:
+        return True
+    try:  # a compound of a horizontal and a vertical system
+        return horizontal(crs.to_wkt()) is not None
+    except (ProjCRSError, CRSError):
+        return False
 
 
-def alpha_index(ds: Any) -> int | None:
-    """Index (from 1) of the alpha band of an open dataset."""
-    found = [i for i, c in enumerate(ds.colorinterp, 1) if c == ColorInterp.alpha]
-    return found[0] if found and ds.count > 1 else None
+#: a band in which more of the sampled pixels than this are neither zero nor the largest value is not a mask
+_MASK_SHARE = 0.05
+#: words in the description of a band that measures something
+_SPECTRAL = re.compile(r"nir|infrared|swir|edge|thermal|red|green|blue|pan|coastal|vv|vh|hh|hv|b\d+a?")
+
+
+def find_alpha(raw: Any) -> tuple[int | None, str]:
+    """Index (from 1) of the alpha band of an open dataset, and a warning about a band that is only called so.
+
+    GDAL calls the fourth of four 8-bit bands alpha by default, whatever it holds. A band named after a colour is none,
+    nor is one with more than a few values between zero and its largest.
+    """
+    found = [i for i, c in enumerate(raw.colorinterp, 1) if c == ColorInterp.alpha]
+    if not found or raw.count == 1:
+        return None, ""
+    index = found[0]
+    name = raw.descriptions[index - 1] or ""
+    if _SPECTRAL.search(name.lower()):
+        return None, f"band {index} is marked alpha and named {name!r}: it is not used as a mask"
+    try:
+        values = np.concatenate([raw.read(index, window=place).ravel() for place in _spots(*raw.shape)])
+    except RasterioError as error:
+        raise unreadable(raw.name, error) from error
+    between = (values != 0) & (values != values.max())
+    if between.mean() > _MASK_SHARE:
+        return None, (
+            f"band {index} is marked alpha and holds {len(np.unique(values))} values, as a measurement does and a mask"
+            " does not: it is not used as a mask"
+        )
+    return index, ""
+
+
+def _spots(rows: int, cols: int, side: int = 64) -> list[tuple[tuple[int, int], tuple[int, int]]]:
+    """Five windows: the middle, and the middles of the quarters."""
+    places = []
+    for v, u in ((0.5, 0.5), (0.25, 0.25), (0.25, 0.75), (0.75, 0.25), (0.75, 0.75)):
+        r, c = max(int(rows * v) - side // 2, 0), max(int(cols * u) - side // 2, 0)
+        places.append(((r, min(r + side, rows)), (c, min(c + side, cols))))
+    return list(dict.fromkeys(places))
 
 
 def mask_kinds(
@@ -329,8 +475,9 @@ def choose_bands(
 ) -> tuple[tuple[int, ...], str]:
     """Indexes (from 1) of the bands to use, and a remark.
 
-    Optical: red, green, blue by colour interpretation, else by description, else Sentinel-2's 4, 3, 2 for 12 or 13
-    unnamed 16-bit bands, else the first three. SAR: the first of VV, HH, VH, HV that a description names, else band 1.
+    Optical: red, green, blue by description, else by colour interpretation (of which GDAL makes a default where the
+    file has none), else Sentinel-2's 4, 3, 2 for 12 or 13 unnamed 16-bit bands, else the first three. SAR: the first of
+    VV, HH, VH, HV that a description names, else band 1.
 
     Raises:
         InputError: too few bands, or an index that does not exist.
@@ -354,7 +501,7 @@ def choose_bands(
             hint="radar needs a model for radar (damage: --post-sensor sar, embed: --sensor sar); "
             "gdal_translate -expand rgb expands a palette",
         )  # fmt: skip
-    words = {i: set(re.split(r"[^a-z0-9]+", (descriptions[i - 1] or "").lower())) for i in usable}
+    words = {i: _words(descriptions[i - 1] or "") for i in usable}
     if family == "sar":
         colored = (ColorInterp.red, ColorInterp.green, ColorInterp.blue)
         if all(c in colorinterp for c in colored):
@@ -369,24 +516,60 @@ def choose_bands(
             if found := [i for i in usable if pol in words[i]]:
                 return (found[0],), f"band {found[0]}, named {pol.upper()}"
         return (usable[0],), "" if len(usable) == 1 else f"band {usable[0]} of {len(usable)}, none is named"
+    named = [[i for i in usable if words[i] & set(color)] for color in _COLORS]
+    if all(named):
+        return tuple(n[0] for n in named), "red, green, blue by band description"
     colors = [
         [i for i in usable if colorinterp[i - 1] == c] for c in (ColorInterp.red, ColorInterp.green, ColorInterp.blue)
     ]
     if all(colors):
         return tuple(c[0] for c in colors), "red, green, blue by colour interpretation"
-    named = [[i for i in usable if words[i] & set(color)] for color in _COLORS]
-    if all(named):
-        return tuple(n[0] for n in named), "red, green, blue by band description"
     if len(usable) in (12, 13) and np.dtype(dtypes[0]).itemsize == 2:
         return (4, 3, 2), f"bands 4, 3, 2 of {len(usable)}, taken as Sentinel-2"
     return tuple(usable[:3]), "" if len(usable) == 3 else f"first three of {len(usable)} bands, none is named"
+
+
+def doubt_bands(chosen: Sequence[int], alpha: int | None, raw: Any) -> str:
+    """What is doubtful about the optical bands that :func:`choose_bands` chose by itself; empty if nothing is."""
+    marked = [raw.colorinterp[b - 1] for b in chosen]
+    names = [raw.descriptions[b - 1] or "" for b in chosen]
+    list_ = ", ".join(map(str, chosen))
+    colors = ("red", "green", "blue")
+    by_name = [
+        next((c for c, known in zip(colors, _COLORS, strict=True) if _words(name) & set(known)), None) for name in names
+    ]
+    standard = [ColorInterp.red, ColorInterp.green, ColorInterp.blue]
+    if by_name == list(colors):
+        if all(m in standard for m in marked) and marked != standard:
+            return f"bands {list_} are used as red, green, blue, as they are named; they are marked otherwise"
+        return ""
+    if marked == standard and any(names):
+        told = ", ".join(f"{b} {n!r}" for b, n in zip(chosen, names, strict=True) if n)
+        if any(c is not None and c != k for c, k in zip(by_name, colors, strict=True)) or any(
+            _INFRARED.search(n.lower()) for n in names
+        ):
+            return f"bands {list_} are used as red, green, blue, as they are marked, but are named {told}"
+    usable = raw.count - (alpha is not None)
+    if marked != standard and usable > 3 and usable not in (12, 13):
+        return (
+            f"none of the {usable} bands is named: bands {list_} are used as red, green, blue; many products of four "
+            "bands begin with blue, so look at the scene, and give the bands if they are others"
+        )
+    return ""
+
+
+_INFRARED = re.compile(r"nir|infrared|swir|edge|thermal")
+
+
+def _words(text: str) -> set[str]:
+    return set(re.split(r"[^a-z0-9]+", text.lower()))
 
 
 # ---------------------------------------------------------------------------------------------------- reading
 
 
 def read_window(ds: Any, file: SourceFile, window: Window, decimation: int = 1) -> tuple[Array, Mask]:
-    """Values ``[C, h, w]`` as stored and the valid mask ``[h, w]`` of one window inside the file.
+    """Values ``[C, h, w]``, scaled as the header says, and the valid mask ``[h, w]`` of one window inside the file.
 
     Args:
         ds: the open dataset of ``file``.
@@ -414,7 +597,16 @@ def read_window(ds: Any, file: SourceFile, window: Window, decimation: int = 1) 
         valid &= data[-1] != 0
     if stored is not None:
         valid &= stored != 0
-    return values, valid
+    return measured(values, file), valid
+
+
+def measured(stored: Array, file: SourceFile) -> Array:
+    """Stored values ``[C, h, w]`` of the bands in use as measured values, in the type ``file.dtype``."""
+    if not file.scaling:
+        return stored
+    kind = np.dtype(file.dtype)
+    scale, offset = np.array([file.scaling[b - 1] for b in file.bands], kind).T[:, :, None, None]
+    return np.asarray(stored.astype(kind) * scale + offset, kind)
 
 
 def valid_mask(values: Array, nodata: float | None) -> Mask:
@@ -471,7 +663,7 @@ def read_patches(files: Sequence[SourceFile], count: int, patch: int = 128) -> I
     side = max(int((count // len(files)) ** 0.5), 1)
     for file in files:
         rows, cols = file.shape
-        with gdal_env(), OpenSource(file.path, file.name, src_crs=file.src_crs) as source:
+        with gdal_env(), OpenSource(file.path, file.name, src_crs=file.src_crs, gcps=file.gcp_method) as source:
             for r in _starts(rows, patch, side):
                 for c in _starts(cols, patch, side):
                     window = (r, min(r + patch, rows), c, min(c + patch, cols))

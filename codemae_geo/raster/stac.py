@@ -31,10 +31,12 @@ _GDAL_TYPES = {
 
 @dataclass(frozen=True)
 class Asset:
-    """What a STAC item offers: ``path`` for GDAL (a VRT text for several assets) and a ``name`` for people."""
+    """What a STAC item offers: ``path`` for GDAL (a VRT text for several assets), a ``name`` for people, and (scale,
+    offset) per band where the item states them."""
 
     path: str
     name: str
+    scaling: tuple[tuple[float, float], ...] = ()
 
 
 def is_stac_item(path: str) -> bool:

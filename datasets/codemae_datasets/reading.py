@@ -22,6 +22,7 @@ from affine import Affine
 from odc.geo.geobox import GeoBox
 
 from codemae_geo.errors import InputError
+from codemae_geo.raster.gcps import GcpMethod
 from codemae_geo.raster.geo import apply, edge_pixels, is_north_up, outline, transform_points
 from codemae_geo.raster.read import AlignedReader, Pixels
 from codemae_geo.raster.scene import Scene
@@ -46,7 +47,7 @@ class _OpenFiles(threading.local):
     """The last used files of this thread; a child process starts with none."""
 
     def __init__(self) -> None:
-        self.files: OrderedDict[tuple[str, str | None], OpenSource] = OrderedDict()
+        self.files: OrderedDict[tuple[Any, ...], OpenSource] = OrderedDict()
         self.inherited: list[Any] = []
         self.pid = os.getpid()
 
@@ -55,13 +56,13 @@ class _OpenFiles(threading.local):
             # a handle shares its place in the file with the parent's: it is neither used nor closed here
             self.inherited.append(self.files)
             self.files, self.pid = OrderedDict(), os.getpid()
-        key = (file.path, file.src_crs)
+        key = (file.path, file.src_crs, file.gcps)
         if key in self.files:
             self.files.move_to_end(key)
         else:
             while len(self.files) >= MAX_OPEN:
                 self.files.popitem(last=False)[1].close()
-            self.files[key] = OpenSource(file.path, file.name, src_crs=file.src_crs)
+            self.files[key] = OpenSource(file.path, file.name, src_crs=file.src_crs, gcps=file.gcp_method)
         return self.files[key]
 
 
@@ -97,13 +98,17 @@ def header(
     nodata: float | None = None,
     src_crs: str | None = None,
     name: str | None = None,
+    gcps: GcpMethod = "tps",
+    catalogue: tuple[tuple[float, float], ...] = (),
 ) -> SourceFile:
     """Header of a raster with any number of bands in use, read once per process.
 
     Raises:
         InputError: the file cannot be used, or lacks a band.
     """
-    file = read_header(path, name=name, family="sar", bands=bands[:1], src_crs=src_crs, nodata=nodata)
+    file = read_header(
+        path, name=name, family="sar", bands=bands[:1], src_crs=src_crs, nodata=nodata, gcps=gcps, catalogue=catalogue
+    )
     if bad := [b for b in bands if not 1 <= b <= file.count or b == file.alpha]:
         raise InputError(
             f"{file.name} has no band {bad[0]}.",

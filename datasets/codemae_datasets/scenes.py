@@ -40,10 +40,11 @@ from codemae_datasets.times import end_of_day, item_span, name_span, tag_span
 from codemae_geo.classes import NODATA, ClassTable
 from codemae_geo.errors import InputError
 from codemae_geo.raster.env import is_remote
+from codemae_geo.raster.gcps import GcpMethod
 from codemae_geo.raster.geo import is_north_up, local_scale
 from codemae_geo.raster.scene import RASTER_SUFFIXES, expand_paths
 from codemae_geo.raster.source import SourceFile, choose_bands, read_window, sample_files
-from codemae_geo.raster.stac import is_stac_item, open_item
+from codemae_geo.raster.stac import Asset, is_stac_item, open_item
 from codemae_geo.sensors import SENSORS, Conversion, Family, Mask, Sensor, Stretch, Unit, detect_unit, plan_conversion
 
 #: (left, bottom, right, top) in CRS units
@@ -121,6 +122,8 @@ class Scenes(_Algebra, RasterDataset):
         src_crs: of files that name none.
         resampling: ``auto`` (averages where the samples are at least twice as coarse, else bilinear), or a name of
             ``rasterio.enums.Resampling``.
+        gcps: how ground control points are used, of files that have nothing else: ``tps`` is a thin-plate spline,
+            ``1``, ``2`` or ``3`` a polynomial of this order.
 
     Raises:
         NoScenesError: no raster there; an InputError and a DatasetNotFoundError.
@@ -147,11 +150,12 @@ class Scenes(_Algebra, RasterDataset):
         nodata: float | None = None,
         src_crs: str | None = None,
         resampling: str | None = None,
+        gcps: GcpMethod = "tps",
     ) -> None:
-        self._configure(paths, transforms, cache, sensor, nodata, src_crs, resampling)
-        self._opened: dict[str, tuple[str, str]] = {}  # file -> (what GDAL opens, what people call it)
+        self._configure(paths, transforms, cache, sensor, nodata, src_crs, resampling, gcps)
+        self._opened: dict[str, Asset] = {}
         names = self.files
-        self.band_indexes: Any = self._choose(bands, *self._what(names[0]))
+        self.band_indexes: Any = self._choose(bands, names[0])
         grids, times = [], []
         for name in names:
             file = self._header(name)
@@ -210,7 +214,7 @@ class Scenes(_Algebra, RasterDataset):
                 self.band_indexes = choose_bands(names[0], cls.family, len(held), None, unseen, held, dtypes)[0]
             self.bands = tuple(held[b - 1] for b in self.band_indexes)
         else:
-            self.band_indexes = self._choose(bands, *self._what(names[0]))
+            self.band_indexes = self._choose(bands, names[0])
         self._set_index(names, grids, times, crs, res)
         self._plan_units(source_unit, unit, stretch)
         return self
@@ -218,15 +222,16 @@ class Scenes(_Algebra, RasterDataset):
     # --- construction
 
     def _configure(
-        self, paths: Any, transforms: Any, cache: bool, sensor: str | None, nodata: Any, src_crs: Any, how: str | None
-    ) -> None:
+        self, paths: Any, transforms: Any, cache: bool, sensor: str | None, nodata: Any, src_crs: Any, how: str | None,
+        gcps: GcpMethod = "tps",
+    ) -> None:  # fmt: skip
         if sensor is not None and (sensor not in SENSORS or SENSORS[sensor].family != self.family):
             fit = [s.name for s in SENSORS.values() if s.family == self.family]
             raise InputError(f"There is no {self.family} sensor {sensor!r}.", expected=", ".join(fit))
         self.paths = paths
         self.transforms, self.cache = transforms, cache
         self.sensor: Sensor | None = SENSORS[sensor] if sensor else None
-        self._nodata, self._src_crs = nodata, src_crs
+        self._nodata, self._src_crs, self._gcps = nodata, src_crs, gcps
         self._how = how or ("auto" if self.is_image else "nearest")
         self._listed = False  # known from a table, so the files' headers have not been seen
 
@@ -265,24 +270,26 @@ class Scenes(_Algebra, RasterDataset):
             )
         return sorted(found)
 
-    def _what(self, name: str) -> tuple[str, str]:
+    def _what(self, name: str) -> Asset:
         """What GDAL opens for a file or STAC item, and what people call it."""
         if not is_stac_item(name):
-            return name, name
+            return Asset(name, name)
         if name not in self._opened:
             wanted = list(self._assets) if self._assets else None
-            item = open_item(name, self.family, wanted)
-            self._opened[name] = (item.path, item.name)
+            self._opened[name] = open_item(name, self.family, wanted)
         return self._opened[name]
 
     #: names of the assets of STAC items; a subclass may set them
     _assets: tuple[str, ...] = ()
 
     def _header(self, name: str) -> SourceFile:
-        path, shown = self._what(name)
-        return header(path, self.band_indexes, self._nodata, self._src_crs, shown)
+        return self._open_header(name, self.band_indexes)
 
-    def _choose(self, bands: Sequence[int | str] | None, path: str, shown: str) -> tuple[int, ...]:
+    def _open_header(self, name: str, bands: tuple[int, ...]) -> SourceFile:
+        what = self._what(name)
+        return header(what.path, bands, self._nodata, self._src_crs, what.name, self._gcps, what.scaling)
+
+    def _choose(self, bands: Sequence[int | str] | None, name: str) -> tuple[int, ...]:
         """Band numbers from numbers or names, of the sensor or of a file."""
         if self.sensor is not None and (bands is None or any(isinstance(b, str) for b in bands)):
             names: Sequence[str] = self.sensor.bands
@@ -293,7 +300,7 @@ class Scenes(_Algebra, RasterDataset):
         elif bands is not None and all(isinstance(b, int) for b in bands):
             names = ()
         else:
-            file = header(path, (1,), self._nodata, self._src_crs, shown)
+            file = self._open_header(name, (1,))
             dataset = open_source(file).dataset
             names = [d or "" for d in dataset.descriptions]
             self.all_bands = tuple(n for n in names if n)
@@ -363,10 +370,12 @@ class Scenes(_Algebra, RasterDataset):
         self.unit, self.stretch = unit, None
         self._conversion: Conversion | None = None
         if unit is not None:
-            source = source or (self.sensor.unit if self.sensor else None)
-            scale = (self.sensor.scale, self.sensor.offset) if self.sensor and self.sensor.unit == "dn" else None
             files = [self._header(name) for name in self._some(64)]
-            scale = scale or ((files[0].scale, files[0].offset) if files[0].scale != 1 else (1e-4, 0.0))
+            known = (
+                self.sensor if self.sensor and not files[0].scaling else None
+            )  # the sensor's unit is of stored values
+            source = source or (known.unit if known else None)
+            scale = (known.scale, known.offset) if known and known.unit == "dn" else (1e-4, 0.0)
             sample, valid = sample_files(files)
             source = source or detect_unit(self.family, files[0].dtype, sample, valid)[0]
             self._conversion = plan_conversion(

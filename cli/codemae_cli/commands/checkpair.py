@@ -29,6 +29,7 @@ def checkpair(
     ] = None,
     model: o.Model = None,
     src_crs: o.SrcCrs = None,
+    gcps: o.Gcps = "tps",
     pre_bands: Annotated[str | None, typer.Option(help="Bands to use, e.g. 4,3,2.")] = None,
     post_bands: Annotated[str | None, typer.Option(help="Bands to use.")] = None,
     pre_nodata: Annotated[float | None, typer.Option(help="Nodata value.")] = None,
@@ -48,8 +49,8 @@ def checkpair(
 
     reporter = make_reporter(progress, quiet)
     try:
-        before = scene_request(pre, pre_bands, src_crs, pre_nodata, "auto", None, "auto")
-        after = scene_request(post, post_bands, src_crs, post_nodata, "auto", None, "auto")
+        before = scene_request(pre, pre_bands, src_crs, pre_nodata, "auto", None, "auto", gcps)
+        after = scene_request(post, post_bands, src_crs, post_nodata, "auto", None, "auto", gcps)
         report = check_pair(before, after, post_sensor=post_sensor, model=model, reporter=reporter).as_dict()
     finally:
         close(reporter)

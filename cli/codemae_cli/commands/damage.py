@@ -52,6 +52,7 @@ def damage(
     dst_crs: o.DstCrs = None,
     res: o.Res = None,
     src_crs: o.SrcCrs = None,
+    gcps: o.Gcps = "tps",
     pre_bands: Annotated[str | None, typer.Option(help="Bands to use, e.g. 4,3,2.")] = None,
     post_bands: Annotated[str | None, typer.Option(help="Bands to use.")] = None,
     pre_unit: Annotated[str, typer.Option(help="Unit of stored values.")] = "auto",
@@ -92,8 +93,8 @@ def damage(
         "reporter": reporter,
     }
     try:
-        before = scene_request(pre, pre_bands, src_crs, pre_nodata, pre_unit, pre_assets, pre_stretch)
-        after = scene_request(post, post_bands, src_crs, post_nodata, post_unit, post_assets, post_stretch)
+        before = scene_request(pre, pre_bands, src_crs, pre_nodata, pre_unit, pre_assets, pre_stretch, gcps)
+        after = scene_request(post, post_bands, src_crs, post_nodata, post_unit, post_assets, post_stretch, gcps)
         if dry_run:
             plan = estimate_damage(before, after, **arguments)
         else:

@@ -39,6 +39,7 @@ def detect(
     dst_crs: o.DstCrs = None,
     res: o.Res = None,
     src_crs: o.SrcCrs = None,
+    gcps: o.Gcps = "tps",
     bands: Annotated[str | None, typer.Option(help="Bands to use, e.g. 4,3,2.")] = None,
     unit: Annotated[str, typer.Option(help="Unit of stored values.")] = "auto",
     nodata: Annotated[float | None, typer.Option(help="Nodata value.")] = None,
@@ -71,7 +72,7 @@ def detect(
         "reporter": reporter,
     }
     try:
-        scene = scene_request(inputs, bands, src_crs, nodata, unit, assets, stretch)
+        scene = scene_request(inputs, bands, src_crs, nodata, unit, assets, stretch, gcps)
         if dry_run:
             plan = estimate_detect(model, scene, **arguments)
         else:

@@ -20,12 +20,13 @@ codemae info pre.tif post.tif --json
 @command
 def info(
     rasters: Annotated[list[str], typer.Argument(metavar="RASTER...", help="Rasters, or URLs.")],
+    gcps: o.Gcps = "tps",
     json_: o.Json = False,
 ) -> None:
     """Show what a raster is: CRS, size, resolution, bands, nodata, and the sensor and unit it seems to have."""
     from codemae_geo.raster.inspect import format_info, inspect
 
-    found = [inspect(path) for path in rasters]
+    found = [inspect(path, gcps) for path in rasters]
     if json_:
         print_json({"rasters": found})
     else:
