@@ -20,7 +20,9 @@ from torch import nn
 
 from codemae_geo.errors import ModelError
 from codemae_geo.models.codemae import CoDeMAE, DualEncoder
+from codemae_geo.models.cross_scale_mae import CrossScaleMAE
 from codemae_geo.models.damageformer import DamageFormer
+from codemae_geo.models.decur import DeCUR
 from codemae_geo.models.detector import Detector
 from codemae_geo.models.encoder import encoder_config
 from codemae_geo.models.hivit import HiViT
@@ -30,7 +32,9 @@ from codemae_geo.models.upernet import UperNet
 __all__ = [
     "ARCHITECTURES",
     "CoDeMAE",
+    "CrossScaleMAE",
     "DamageFormer",
+    "DeCUR",
     "Detector",
     "DualEncoder",
     "HiViT",
@@ -47,6 +51,8 @@ ARCHITECTURES: dict[str, type[nn.Module]] = {
     "detector": Detector,  # forward(image) -> for each image {"boxes" [N,4], "labels" [N], "scores" [N]}; torchvision
     "classifier": HiViT,  # num_classes=K, num_outs=1: forward(image) -> [B,K]
     "codemae": CoDeMAE,  # forward(rgb, sar) -> the losses of pretraining
+    "cross-scale-mae": CrossScaleMAE,  # forward(image) -> the losses of pretraining
+    "decur": DeCUR,  # forward(two views, two views) -> the losses of pretraining
     "encoder": DualEncoder,  # forward(optical, sar) -> (optical [B,D], sar [B,D])
     "backbone": HiViT,  # num_outs=3|4|5: forward(image) -> list of maps, finest first
 }
