@@ -105,7 +105,7 @@ def detect_unit(
             return "dn", f"stored as {kind.name}, so integer counts"
         if kind.kind == "c":
             raise InputError(
-                "An optical scene holds complex numbers.", found=kind.name, expected="real values",
+                "an optical scene holds complex numbers", found=kind.name, expected="real values",
                 hint="for radar imagery say --post-sensor sar (embed: --sensor sar)",
             )  # fmt: skip
         return _float_optical(_values(sample, valid))
@@ -304,7 +304,7 @@ def plan_conversion(
     for unit in (source_unit, target_unit):
         if unit not in UNITS[family]:
             raise InputError(
-                f"The unit {unit!r} does not exist for {family} scenes.", found=unit, expected=", ".join(UNITS[family]),
+                f"the unit {unit!r} does not exist for {family} scenes", found=unit, expected=", ".join(UNITS[family]),
                 hint="give the unit with --unit (damage: --pre-unit, --post-unit)",
             )  # fmt: skip
     if source_unit == target_unit and (target_unit != "uint8" or stretch == "auto"):
@@ -312,7 +312,7 @@ def plan_conversion(
     if target_unit != "uint8":
         if source_unit == "uint8" or target_unit == "complex":
             raise InputError(
-                f"Values in {source_unit} cannot become {target_unit}.", found=source_unit, expected=target_unit,
+                f"values in {source_unit} cannot become {target_unit}", found=source_unit, expected=target_unit,
                 hint="use the calibrated product instead of the stretched one, or a model that takes uint8",
             )  # fmt: skip
         return Conversion(family, source_unit, target_unit, scale=scale, offset=offset)
@@ -324,20 +324,20 @@ def _stretch_limits(
     family: Family, unit: Unit, sample: Array | None, valid: Mask | None, stretch: Stretch
 ) -> tuple[tuple[float, ...], tuple[float, ...]]:
     if sample is None:
-        raise InputError("A stretch to uint8 needs values to look at, and there are none.")
+        raise InputError("a stretch to uint8 needs values to look at, and there are none")
     bands = [_values(band[None], valid) for band in (sample if family == "optical" else to_amplitude(sample, unit))]
     if not isinstance(stretch, str):
         return (float(stretch[0]),) * len(bands), _above((float(stretch[0]),) * len(bands), [stretch[1]] * len(bands))
     if any(b.size == 0 for b in bands):
         raise InputError(
-            "The scene has no valid pixel.", found="nodata only", expected="some valid pixels",
+            "the scene has no valid pixel", found="nodata only", expected="some valid pixels",
             hint="check the nodata value, or give it with --nodata (damage: --pre-nodata, --post-nodata)",
         )  # fmt: skip
     if stretch == "minmax":
         low = tuple(float(b.min()) for b in bands)
         return low, _above(low, [b.max() for b in bands])
     if stretch != "auto":
-        raise InputError(f"There is no stretch {stretch!r}.", found=stretch, expected="auto, minmax, or low,high")
+        raise InputError(f"there is not a stretch {stretch!r}", found=stretch, expected="auto, minmax, or low,high")
     low = tuple(float(np.quantile(b, 0.01)) if family == "optical" else 0.0 for b in bands)
     return low, _above(low, [np.quantile(b, 0.99) for b in bands])
 

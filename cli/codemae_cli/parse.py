@@ -63,7 +63,7 @@ def _stretch(text: str) -> str | tuple[float, float]:
     try:
         low, high = (float(v) for v in text.split(","))
     except ValueError:
-        raise InputError(f"there is no stretch {text!r}", expected="auto, minmax, or LOW,HIGH") from None
+        raise InputError(f"there is not a stretch {text!r}", expected="auto, minmax, or LOW,HIGH") from None
     if not low < high:
         raise InputError("the stretch is empty", found=text, expected="LOW below HIGH")
     return low, high
@@ -83,7 +83,7 @@ def class_entries(text: str) -> list[Any]:
         raise InputError(f"the class table {text} cannot be read", found=str(error), expected="a JSON file") from error
     if not isinstance(entries, list):
         raise InputError(
-            f"the class table {text} is no list", expected='[{"value": 0, "name": "dry", "background": true}, ...]'
+            f"the class table {text} is not a list", expected='[{"value": 0, "name": "dry", "background": true}, ...]'
         )
     return entries
 
@@ -97,4 +97,6 @@ def numbers(text: str, what: str, example: str) -> tuple[float, ...]:
     try:
         return tuple(float(word) for word in text.split(","))
     except ValueError:
-        raise InputError(f"{text!r} are no {what}", expected=f"numbers by commas, such as {example}") from None
+        raise InputError(
+            f"{text!r} cannot be read as {what}", expected=f"numbers by commas, such as {example}"
+        ) from None

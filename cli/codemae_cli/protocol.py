@@ -27,7 +27,7 @@ OPTIONAL = {("error", "found"), ("error", "expected")}
 #: ``code`` of an ``error`` event -> what it means
 ERROR_CODES = {
     "input": "an input file or an option cannot be used",
-    "model": "a model is no package, or does not fit the inputs",
+    "model": "a model is not a package, or does not fit the inputs",
     "output": "an output cannot be written: it exists, the disk is full, the folder is read-only",
     "request": "the request cannot be read, or names an unknown command or argument",
     "protocol": "the request is of a protocol that this engine does not speak",

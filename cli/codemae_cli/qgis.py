@@ -273,7 +273,7 @@ def _copy(source: Path, target: Path) -> None:
     except FileNotFoundError as error:
         raise InputError(f"there is no plugin {source}") from error
     except (zipfile.BadZipFile, RuntimeError, NotImplementedError) as error:  # damaged, encrypted, odd compression
-        raise InputError(f"{source} is no zip that can be read", found=str(error)) from error
+        raise InputError(f"{source} is not a readable zip file", found=str(error)) from error
 
 
 def _compile_catalogues(tools: Path, folder: Path) -> None:

@@ -56,7 +56,7 @@ def parse_request(path: Path) -> Request:
     except (OSError, ValueError) as error:
         raise RequestError(f"the request {path} cannot be read", found=str(error), expected="a JSON file") from error
     if not isinstance(data, dict):
-        raise RequestError("the request is no JSON object", found=type(data).__name__)
+        raise RequestError("the request is not a JSON object", found=type(data).__name__)
     if data.get("protocol") != PROTOCOL:
         raise ProtocolError(
             f"this engine does not speak protocol {data.get('protocol')!r}",

@@ -115,7 +115,7 @@ def prepare_detect(
     options = replace(options or MapOptions(), blend="none")
     reporter = reporter or Reporter()
     if score_threshold is not None and not 0 <= score_threshold <= 1:
-        raise InputError("the score threshold is no score", found=f"{score_threshold:g}", expected="0 to 1")
+        raise InputError("the score threshold is out of range", found=f"{score_threshold:g}", expected="0 to 1")
     request = as_request(scene)
     with reporter.stage("check"):
         package = open_package(model, "object-detection", role="finding objects")

@@ -25,7 +25,6 @@ from codemae_geo.models.damageformer import DamageFormer
 from codemae_geo.models.decur import DeCUR
 from codemae_geo.models.detector import Detector
 from codemae_geo.models.encoder import encoder_config
-from codemae_geo.models.faster_rcnn import FasterRCNN
 from codemae_geo.models.hivit import HiViT
 from codemae_geo.models.segmenter import Segmenter
 from codemae_geo.models.upernet import UperNet
@@ -38,7 +37,6 @@ __all__ = [
     "DeCUR",
     "Detector",
     "DualEncoder",
-    "FasterRCNN",
     "HiViT",
     "Segmenter",
     "UperNet",
@@ -51,7 +49,6 @@ ARCHITECTURES: dict[str, type[nn.Module]] = {
     "segmenter": Segmenter,  # forward(image) -> [B,K,H,W]
     "upernet": UperNet,  # forward(image, or optical and SAR) -> [B,K,H,W]
     "detector": Detector,  # forward(image) -> for each image {"boxes" [N,4], "labels" [N], "scores" [N]}; torchvision
-    "faster-rcnn": FasterRCNN,  # the same answers, mmdetection's form, as published
     "classifier": HiViT,  # num_classes=K, num_outs=1: forward(image) -> [B,K]
     "codemae": CoDeMAE,  # forward(rgb, sar) -> the losses of pretraining
     "cross-scale-mae": CrossScaleMAE,  # forward(image) -> the losses of pretraining
@@ -81,7 +78,7 @@ def build(architecture: str, config: Mapping[str, Any] | None = None) -> nn.Modu
         config = encoder_config(config)
         if architecture == "classifier":
             if not config.get("num_classes"):
-                raise ModelError("A classifier needs num_classes.", found="none", expected="num_classes=K, K > 0")
+                raise ModelError("a classifier needs num_classes", found="none", expected="num_classes=K, K > 0")
             config.setdefault("num_outs", 1)
         else:
             config.setdefault("num_outs", 3)
@@ -103,7 +100,7 @@ def _known(owner: str, config: dict[str, Any], cls: type[nn.Module], extra: tupl
 def _unknown(what: str, found: str, known: list[str]) -> ModelError:
     near = difflib.get_close_matches(found, known, n=1, cutoff=0.5)
     return ModelError(
-        f"Unknown {what}.",
+        f"unknown {what}",
         found=repr(found),
         expected=", ".join(sorted(known)),
         hint=f"did you mean {near[0]!r}?" if near else None,

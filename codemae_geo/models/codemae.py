@@ -197,9 +197,9 @@ class CoDeMAE(HiViT):
             ("gather", gather, get_args(Gather)),
         ):
             if found not in allowed:
-                raise ModelError(f"Unknown {what}.", found=repr(found), expected=", ".join(allowed))
+                raise ModelError(f"unknown {what}", found=repr(found), expected=", ".join(allowed))
         if not 0 < mask_ratio < 1:
-            raise ModelError("mask_ratio cannot be used.", found=str(mask_ratio), expected="above 0 and below 1")
+            raise ModelError("mask_ratio cannot be used", found=str(mask_ratio), expected="above 0 and below 1")
         settings: dict[str, Any] = {"num_outs": 3, "modality": "Both"} | encoder_config(encoder)
         super().__init__(**settings)
         variant = encoder if isinstance(encoder, str) else encoder.get("variant", "base")
@@ -208,7 +208,7 @@ class CoDeMAE(HiViT):
         depth = decoder_depth or sizes["decoder_depth"]
         heads = decoder_heads or sizes["decoder_heads"]
         if dim % (4 * heads):
-            raise ModelError("decoder_dim cannot be used.", found=str(dim), expected=f"a multiple of {4 * heads}")
+            raise ModelError("decoder_dim cannot be used", found=str(dim), expected=f"a multiple of {4 * heads}")
         ratio = settings.get("mlp_ratio", 4.0)
         eps, fpn_dim = self.layernorm_eps, self.feature_info[0]["num_chs"]
         self.mask_ratio, self.shared_decoder, self.norm_pix_loss = mask_ratio, shared_decoder, norm_pix_loss
@@ -244,7 +244,7 @@ class CoDeMAE(HiViT):
             self.cls_pt_layers = nn.ModuleList(AttentionBlock(width, num_heads, ratio, eps) for _ in range(2))
         patches = self.absolute_pos_embed.shape[1]
         if not int(patches * (1 - mask_ratio)):
-            raise ModelError("mask_ratio leaves no patch.", found=f"{mask_ratio} of {patches}", expected="less")
+            raise ModelError("mask_ratio leaves no patch", found=f"{mask_ratio} of {patches}", expected="less")
         self.decoder_pos_embed = nn.Parameter(torch.zeros(1, patches, dim), requires_grad=False)
 
         self.apply(_init_weights)
@@ -369,7 +369,7 @@ class CoDeMAE(HiViT):
 
     def _distillation(self, tokens: Tensor, tapped: Tensor | None, teacher: Tensor | None, masking: Masking) -> Tensor:
         if teacher is None:
-            raise ModelError("Distillation is on and no teacher tokens were given.", hint="give them, or distill=False")
+            raise ModelError("distillation is on and no teacher tokens were given", hint="give them, or distill=False")
         if teacher.shape[1] != masking.keep.shape[1]:
             teacher = select_patches(teacher, masking.keep)
         teacher = teacher.float()
@@ -456,7 +456,7 @@ def imagenet_state(source: Mapping[str, Tensor], model: nn.Module) -> dict[str, 
                 continue
             if target[one].shape != value.shape:
                 raise ModelError(
-                    f"The initial weights do not fit at {one}.",
+                    f"the initial weights do not fit at {one}",
                     found=str(list(value.shape)),
                     expected=str(list(target[one].shape)),
                     hint="base weights go into the base model, large ones into the large model",
@@ -464,7 +464,7 @@ def imagenet_state(source: Mapping[str, Tensor], model: nn.Module) -> dict[str, 
             filled[one] = value
     if not filled:
         raise ModelError(
-            "The initial weights have nothing in common with the model.",
+            "the initial weights have nothing in common with the model",
             found=", ".join(list(source)[:3]) or "no tensors",
             expected="names such as blocks.0.norm2.weight",
         )

@@ -60,16 +60,16 @@ class DamageFormer(nn.Module):
         super().__init__()
         for name, sensor in (("pre", pre), ("post", post)):
             if sensor not in TOKENIZER:
-                raise ModelError(f"Unknown sensor family of {name}.", found=repr(sensor), expected="'optical' or 'sar'")
+                raise ModelError(f"unknown sensor family of {name}", found=repr(sensor), expected="'optical' or 'sar'")
         settings: dict[str, Any] = {"num_outs": 4, "extra_levels": "max", "modality": "Both"} | encoder_config(encoder)
         if settings["num_outs"] != 4:
-            raise ModelError("DamageFormer needs four levels.", found=f"num_outs={settings['num_outs']}", expected="4")
+            raise ModelError("DamageFormer needs four levels", found=f"num_outs={settings['num_outs']}", expected="4")
         self.modalities: tuple[Modality, Modality] = (TOKENIZER[pre], TOKENIZER[post])
         self.encoder = HiViT(**settings)
         missing = set(self.modalities) - set(self.encoder.modalities)
         if missing:
             raise ModelError(
-                "The backbone has no tokenizer for one of the dates.",
+                "the backbone has no tokenizer for one of the dates",
                 found=f"modality={settings['modality']!r}",
                 expected=" and ".join(sorted(set(self.modalities))),
                 hint="use modality='Both'",
@@ -96,7 +96,7 @@ class DamageFormer(nn.Module):
         height, width = pre.shape[-2:]
         if post.shape != pre.shape:
             raise ModelError(
-                "The two dates differ in shape.", found=f"{tuple(post.shape)}", expected=f"{tuple(pre.shape)}"
+                "the two dates differ in shape", found=f"{tuple(post.shape)}", expected=f"{tuple(pre.shape)}"
             )
         pre, post = pad_to_multiple(pre, STRIDE), pad_to_multiple(post, STRIDE)
         maps = self.encoder.forward_pyramid([pre, post], self.modalities)

@@ -61,9 +61,9 @@ class Detector(nn.Module):
         torchvision = load_torchvision()
         detection = torchvision.models.detection
         if num_classes < 1:
-            raise ModelError("A detector needs classes.", found=f"num_classes={num_classes}", expected="1 or more")
+            raise ModelError("a detector needs classes", found=f"num_classes={num_classes}", expected="1 or more")
         if sensor not in TOKENIZER:
-            raise ModelError("Unknown sensor family.", found=repr(sensor), expected="'optical' or 'sar'")
+            raise ModelError("unknown sensor family", found=repr(sensor), expected="'optical' or 'sar'")
         self.modality: Modality = TOKENIZER[sensor]
         self.encoder = HiViT(**({"modality": self.modality} | encoder_config(encoder) | {"num_outs": 5}))
         width = self.encoder.feature_info[0]["num_chs"]
@@ -116,7 +116,7 @@ class Detector(nn.Module):
             ModelError: training mode without targets.
         """
         if self.training and targets is None:
-            raise ModelError("A detector in training mode needs targets.")
+            raise ModelError("a detector in training mode needs targets")
         goals = [dict(t) for t in targets] if self.training and targets is not None else None
         image_list = load_torchvision().models.detection.image_list
         sizes = [tuple(image.shape[-2:])] * len(image)
@@ -165,6 +165,6 @@ def load_torchvision() -> Any:
         import torchvision.models.detection
     except (ImportError, RuntimeError) as error:
         raise ModelError(
-            "Object detection needs torchvision.", found=str(error), hint="pip install 'codemae-geo[detection]'"
+            "object detection needs torchvision", found=str(error), hint="pip install 'codemae-geo[detection]'"
         ) from error
     return torchvision

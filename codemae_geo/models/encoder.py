@@ -22,5 +22,5 @@ def encoder_config(encoder: str | Mapping[str, Any]) -> dict[str, Any]:
     settings = {"variant": encoder} if isinstance(encoder, str) else dict(encoder)
     variant = settings.pop("variant", None)
     if variant is not None and variant not in VARIANTS:
-        raise ModelError("Unknown size of the backbone.", found=repr(variant), expected=", ".join(sorted(VARIANTS)))
+        raise ModelError("unknown size of the backbone", found=repr(variant), expected=", ".join(sorted(VARIANTS)))
     return (VARIANTS[variant] if variant else {}) | settings

@@ -131,7 +131,7 @@ def load_teacher(source: str | Path = SAT_LARGE) -> Teacher:
         return Teacher(timm.create_model(str(source), pretrained=True))
     except Exception as error:  # the hub client raises many kinds; each means that the weights cannot be had
         raise ModelError(
-            f"The teacher {source} cannot be loaded.",
+            f"the teacher {source} cannot be loaded",
             found=f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}",
             expected="a timm name with weights on the hub, or a .safetensors file",
             hint="fetch the weights where there is a network and set model.teacher=FILE, or switch model.distill=false",
@@ -155,7 +155,7 @@ def _from_file(path: Path) -> nn.Module:
     blocks = {k.split(".")[1] for k in state if k.startswith("blocks.")}
     if not blocks or "cls_token" not in state:
         raise ModelError(
-            f"{path.name} is not a DINOv3 vision transformer.",
+            f"{path.name} is not a DINOv3 vision transformer",
             found=", ".join(list(state)[:3]) or "no tensors",
             expected="names such as blocks.0.norm1.weight or layer.0.norm1.weight",
         )
@@ -166,7 +166,7 @@ def _from_file(path: Path) -> nn.Module:
     missing = [k for k in missing if "rope" not in k]
     if missing or unexpected:
         raise ModelError(
-            f"{path.name} is not a DINOv3 vision transformer.",
+            f"{path.name} is not a DINOv3 vision transformer",
             found="; ".join([f"missing {k}" for k in missing[:2]] + [f"unknown {k}" for k in unexpected[:2]]),
             expected=f"the weights of {SAT_LARGE} or of a smaller model of the same form",
         )
@@ -182,9 +182,9 @@ def _read(path: Path) -> dict[str, Tensor]:
         content: Any = torch.load(path, map_location="cpu", weights_only=True)
         return dict(content.get("model", content.get("state_dict", content)))
     except FileNotFoundError:
-        raise ModelError(f"There is no teacher file {path}.") from None
+        raise ModelError(f"there is no teacher file {path}") from None
     except Exception as error:  # torch and safetensors raise many kinds for a file that is not theirs
-        raise ModelError(f"{path.name} cannot be read as tensors.", found=str(error).splitlines()[0]) from error
+        raise ModelError(f"{path.name} cannot be read as tensors", found=str(error).splitlines()[0]) from error
 
 
 #: transformers' name -> timm's, after the number of the layer

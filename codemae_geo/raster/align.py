@@ -65,7 +65,7 @@ def same_scene(pre: Scene, post: Scene) -> None:
     for file in post.files:
         if _identity(file.path) in before:
             raise InputError(
-                "The same file is given as pre and as post.", found=file.name, expected="two dates",
+                "the same file is given as pre and as post", found=file.name, expected="two dates",
                 hint="check --pre and --post",
             )  # fmt: skip
 
@@ -86,7 +86,7 @@ def overlap(pre: Scene, post: Scene) -> Overlap:
     common = shapely.intersection(a, b)
     if common.area <= 0:
         raise InputError(
-            "The two scenes do not overlap.",
+            "the two scenes do not overlap",
             found=f"pre {_lonlat_extent(pre)}, post {_lonlat_extent(post)}",
             expected="two scenes of one place",
             hint="check the files, and --src-crs if it was given",
@@ -142,7 +142,7 @@ def target_grid(
         check_resolution(res, [pre] if post is None else [pre, post], str(own.crs) if crs is None else crs)
     if bounds is not None and (not np.isfinite(bounds).all() or bounds[0] == bounds[2] or bounds[1] == bounds[3]):
         raise InputError(
-            "--bounds has no area.",
+            "--bounds has no area",
             found=" ".join(f"{b:g}" for b in bounds),
             expected="LEFT BOTTOM RIGHT TOP, four numbers in the target CRS",
         )
@@ -169,13 +169,13 @@ def check_resolution(res: float, scenes: Sequence[Scene], crs: str) -> None:
         InputError: not a positive number, larger than every scene, or far finer than any.
     """
     if not (np.isfinite(res) and res > 0):
-        raise InputError("The resolution must be positive.", found=f"--res {res}", expected="for instance --res 0.5")
+        raise InputError("the resolution must be positive", found=f"--res {res}", expected="for instance --res 0.5")
     sizes = [local_scale(s.geobox, str(_crs(crs))) for s in scenes]
     finest = min(sizes) / MAX_FINER
     extent = max(size * max(s.geobox.shape.yx) for size, s in zip(sizes, scenes, strict=True))
     if np.isfinite([finest, extent]).all() and not finest <= res <= extent:
         raise InputError(
-            f"The resolution --res {res:g} is {'larger than the scenes' if res > extent else 'far finer than theirs'}.",
+            f"the resolution --res {res:g} is {'larger than the scenes' if res > extent else 'far finer than theirs'}",
             found=f"pixels of {', '.join(f'{s:.3g}' for s in sizes)} in units of {crs_name(_crs(crs))}",
             expected=f"{finest:.3g} to {extent:.3g}",
             hint="--res is in units of the target CRS: degrees for EPSG:4326",
@@ -187,11 +187,11 @@ def _crs(text: str) -> CRS:
         crs = CRS.from_user_input(text)
     except CRSError as error:
         raise InputError(
-            f"{text} is not a coordinate reference system.", expected="for instance EPSG:32633", hint="see --dst-crs"
+            f"{text} is not a coordinate reference system", expected="for instance EPSG:32633", hint="see --dst-crs"
         ) from error
     if not (crs.is_geographic or crs.is_projected):
         raise InputError(
-            f"A map cannot be drawn in {text}.",
+            f"a map cannot be drawn in {text}",
             found=f"{crs.name}, a {crs.type_name}",
             expected="a geographic or projected system, for instance EPSG:32633",
             hint="see --dst-crs",
@@ -206,14 +206,14 @@ def _new_grid(scene: Scene, crs: str, res: float | None) -> GeoBox:
     boxes = np.array([outline(f.geobox, crs).bounds for f in scene.files])
     boxes = boxes[np.isfinite(boxes).all(1)]
     if not np.isfinite(size) or size <= 0 or len(boxes) == 0:
-        raise InputError(f"The {scene.role} scene cannot be expressed in {crs}.", hint="choose another --dst-crs")
+        raise InputError(f"the {scene.role} scene cannot be expressed in {crs}", hint="choose another --dst-crs")
     left, bottom = boxes[:, :2].min(0)
     right, top = boxes[:, 2:].max(0)
     # a grid with its corner at the origin: covering the box on it snaps the edges to multiples of the size
     lattice = GeoBox((1, 1), Affine(size, 0, 0, 0, -size, 0), crs)
     span = cover(lattice, np.array([left, right]), np.array([bottom, top]))
     if span is None:
-        raise InputError(f"The {scene.role} scene cannot be expressed in {crs}.", hint="choose another --dst-crs")
+        raise InputError(f"the {scene.role} scene cannot be expressed in {crs}", hint="choose another --dst-crs")
     return shifted(lattice, *span)
 
 
@@ -235,7 +235,7 @@ def crop(grid: GeoBox, geometry: Any, crs: Any, option: str) -> GeoBox:
             return shifted(grid, row0, row1, col0, col1)
     west, south, east, north = outline(grid).bounds
     raise InputError(
-        f"The area of interest ({option}) lies outside the scene.",
+        f"the area of interest ({option}) lies outside the scene",
         found="an empty geometry" if span is None else _extent(x, y),
         expected=f"{west:.6g}..{east:.6g} x {south:.6g}..{north:.6g} in {crs_name(grid.crs)}",
         hint=f"check the coordinates and the CRS of {option}",

@@ -129,7 +129,7 @@ class Scene:
             found, reason = unit, "as asked"
         else:
             raise InputError(
-                f"The unit {unit!r} does not exist for {family} scenes.", found=unit, expected=", ".join(UNITS[family])
+                f"the unit {unit!r} does not exist for {family} scenes", found=unit, expected=", ".join(UNITS[family])
             )
         return cls(tuple(files), role, family, found, reason)
 
@@ -249,19 +249,19 @@ def expand_paths(paths: Iterable[str | Path], role: str) -> list[str]:
             inside = sorted(str(p) for p in Path(path).iterdir() if p.suffix.lower() in RASTER_SUFFIXES)
             if not inside:
                 raise InputError(
-                    f"The folder {path} holds no raster.", expected=f"files ending in {', '.join(RASTER_SUFFIXES)}"
+                    f"the folder {path} holds no raster", expected=f"files ending in {', '.join(RASTER_SUFFIXES)}"
                 )
             found += inside
         elif any(c in path for c in "*?[") and not Path(path).exists():
             inside = sorted(p for p in glob.glob(path, recursive=True) if Path(p).is_file())  # noqa: PTH207 absolute patterns too
             if not inside:
-                raise InputError(f"No file fits {path}.", found="nothing", expected="at least one raster")
+                raise InputError(f"no file fits {path}", found="nothing", expected="at least one raster")
             found += inside
         else:
             found.append(path)
     if not found:
         raise InputError(
-            f"The {role} scene names no file.", expected="at least one raster", hint=f"give it with --{role}"
+            f"the {role} scene names no file", expected="at least one raster", hint=f"give it with --{role}"
         )
     return list(dict.fromkeys(found))
 
@@ -275,6 +275,6 @@ def _check_agreement(files: Sequence[SourceFile], role: str) -> None:
         ):
             if a != b:
                 raise InputError(
-                    f"The files of the {role} scene have different {what}.", found=f"{file.name}: {b}",
+                    f"the files of the {role} scene have different {what}", found=f"{file.name}: {b}",
                     expected=f"{a}, as in {first.name}", hint="convert them to one type, or run the groups one by one",
                 )  # fmt: skip

@@ -177,12 +177,12 @@ def unreadable(name: str, error: Exception) -> InputError:
     reason = str(error.__cause__ or error).strip().splitlines()
     if "No such file" in str(error) and not is_remote(name):
         return InputError(
-            f"{name} is not there.",
+            f"{name} is not there",
             found=f"no such file, looked for in {Path(name).absolute().parent}",
             hint="check its name and folder",
         )
     return InputError(
-        f"{name} cannot be read.",
+        f"{name} cannot be read",
         found=reason[-1] if reason else type(error).__name__,
         expected="a complete raster in a format that GDAL reads",
         hint="check that it is a raster, and copy or download it again",
@@ -239,7 +239,7 @@ def read_header(
             warnings.append(("bands", doubt))
         if len({types[b - 1] for b in chosen}) > 1:
             raise InputError(
-                f"{name} has bands of different types.", found=", ".join(ds.dtypes), expected="one type",
+                f"{name} has bands of different types", found=", ".join(ds.dtypes), expected="one type",
                 hint="choose bands of one type with --bands",
             )  # fmt: skip
         if fit is not None:
@@ -308,7 +308,7 @@ def _check_crs(text: str) -> None:
         CRS.from_user_input(text)
     except (CRSError, ValueError) as error:
         raise InputError(
-            f"--src-crs {text} is not a coordinate reference system.", expected="for instance EPSG:32633"
+            f"--src-crs {text} is not a coordinate reference system", expected="for instance EPSG:32633"
         ) from error
 
 
@@ -328,7 +328,7 @@ def check_complete(raw: Any, path: str, name: str) -> None:
         length = raw.get_tag_item(f"BLOCK_SIZE_{x}_{y}", "TIFF", bidx=band)
         if offset and length and int(offset) + int(length) > size:
             raise InputError(
-                f"{name} is truncated.", found=f"{size:,} bytes",
+                f"{name} is truncated", found=f"{size:,} bytes",
                 expected=f"at least {int(offset) + int(length):,} bytes",
                 hint="copy or download the file again",
             )  # fmt: skip
@@ -349,7 +349,7 @@ def locate(raw: Any, ds: Any, name: str, src_crs: str | None = None) -> GeoBox:
     if ds.transform.is_identity:
         rpc = raw.rpcs is not None
         raise InputError(
-            f"{name} is not georeferenced.",
+            f"{name} is not georeferenced",
             found="rational polynomial coefficients (RPC) only"
             if rpc
             else "no geotransform and no ground control points",
@@ -362,7 +362,7 @@ def locate(raw: Any, ds: Any, name: str, src_crs: str | None = None) -> GeoBox:
     crs = CRS.from_user_input(src_crs) if src_crs and not has_place(ds.crs) else ds.crs
     if crs is None or not has_place(crs):
         raise InputError(
-            f"{name} has no coordinate reference system.",
+            f"{name} has no coordinate reference system",
             found="none" if crs is None else "a local (engineering) system",
             expected="a geographic or projected system",
             hint="give it with --src-crs, for instance --src-crs EPSG:32633",
@@ -488,7 +488,7 @@ def choose_bands(
         missing = [b for b in asked if b not in usable]
         if missing or len(asked) != need:
             raise InputError(
-                f"The bands {','.join(map(str, asked))} do not fit {name}.",
+                f"the bands {','.join(map(str, asked))} do not fit {name}",
                 found=f"{len(usable)} band(s) without alpha",
                 expected=f"{need} band(s) of 1 to {count}",
                 hint="list the bands with `codemae info`",
@@ -496,7 +496,7 @@ def choose_bands(
         return tuple(asked), "as asked"
     if len(usable) < need:
         raise InputError(
-            f"{name} has too few bands for an {family} scene.", found=f"{len(usable)} band(s) without alpha",
+            f"{name} has too few bands for an {family} scene", found=f"{len(usable)} band(s) without alpha",
             expected="3 bands (red, green, blue)",
             hint="radar needs a model for radar (damage: --post-sensor sar, embed: --sensor sar); "
             "gdal_translate -expand rgb expands a palette",
@@ -506,7 +506,7 @@ def choose_bands(
         colored = (ColorInterp.red, ColorInterp.green, ColorInterp.blue)
         if all(c in colorinterp for c in colored):
             raise InputError(
-                f"{name} looks like an optical scene, where radar is asked for.",
+                f"{name} looks like an optical scene, where radar is asked for",
                 found="bands marked red, green and blue",
                 expected="one radar band",
                 hint="radar stored in three equal bands: --bands 1 (damage: --post-bands 1); "

@@ -60,8 +60,8 @@ def open_item(path: str, family: Family, assets: Sequence[str] | None = None) ->
     wanted = list(assets) if assets else next((list(n) for n in _DEFAULT_ASSETS[family] if set(n) <= set(have)), None)
     if wanted is None or not set(wanted) <= set(have):
         raise InputError(
-            f"The STAC item {item.id} does not have the assets {', '.join(wanted)}." if wanted
-            else f"The STAC item {item.id} has no asset with a usual name for an {family} scene.",
+            f"the STAC item {item.id} does not have the assets {', '.join(wanted)}" if wanted
+            else f"the STAC item {item.id} has no asset with a usual name for an {family} scene",
             found=", ".join(have) or "no assets", expected="names of its assets",
             hint="name them with --pre-assets or --post-assets (predict: --assets), such as red,green,blue",
         )  # fmt: skip
@@ -93,7 +93,7 @@ def _item(path: str) -> pystac.Item:
         TypeError,
     ) as error:
         raise InputError(
-            f"{path} is not a STAC item.", found=str(error).splitlines()[0] if str(error) else type(error).__name__,
+            f"{path} is not a STAC item", found=str(error).splitlines()[0] if str(error) else type(error).__name__,
             expected="a STAC item (JSON) with raster assets",
         ) from error  # fmt: skip
     return item
@@ -116,13 +116,13 @@ def _stack(paths: Sequence[str], bands: Sequence[str], name: str) -> str:
                     heads.append((ds.width, ds.height, ds.transform, ds.crs, ds.dtypes[0], ds.nodata))
             except RasterioError as error:
                 raise InputError(
-                    f"{path} cannot be read.", found=str(error), expected=f"a raster, as {name} says"
+                    f"{path} cannot be read", found=str(error), expected=f"a raster, as {name} says"
                 ) from error
     width, height, transform, crs, dtype, nodata = heads[0]
     for band, head in zip(bands, heads, strict=True):
         if head[:2] != (width, height) or not np.allclose(head[2], transform) or head[4] != dtype:
             raise InputError(
-                f"The assets of {name} are on different grids.", found=f"{band}: {head[0]} x {head[1]} {head[4]}",
+                f"the assets of {name} are on different grids", found=f"{band}: {head[0]} x {head[1]} {head[4]}",
                 expected=f"{width} x {height} {dtype}, as {bands[0]}", hint="choose assets of one resolution",
             )  # fmt: skip
     rows = [f'<VRTDataset rasterXSize="{width}" rasterYSize="{height}">']

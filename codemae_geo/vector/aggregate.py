@@ -109,7 +109,7 @@ def map_buildings(
 
 def _protect(out: Path, *inputs: Path | None) -> None:
     if out.suffix.lower() != ".gpkg":
-        raise OutputError(f"the output {out} is no GeoPackage by its name", expected="a name that ends in .gpkg")
+        raise OutputError(f"the output {out} does not end in .gpkg", expected="a name that ends in .gpkg")
     for path in filter(None, inputs):
         if path.exists() and path.resolve() == out.resolve():
             raise OutputError(f"the output {out} is one of the inputs", hint="write to another file")

@@ -28,7 +28,7 @@ try:
     )
 except ImportError as error:  # torchgeo itself, or something that it imports without declaring it
     raise InputError(
-        "GeoTIFF scenes need torchgeo, which cannot be imported.",
+        "GeoTIFF scenes need torchgeo, which cannot be imported",
         found=str(error),
         hint="install the training extra: pip install 'codemae-geo[train]' requests",
     ) from error

@@ -69,7 +69,7 @@ def read_rows(index: Any) -> tuple[list[str], list[GeoBox], Any]:
             if name in index.columns:
                 return index[name]
         raise InputError(
-            f"The index has no column {names[0]!r}.",
+            f"the index has no column {names[0]!r}",
             found=", ".join(map(str, index.columns)),
             expected="href, crs, transform, shape, datetime",
             hint="make it with `codemae data index`",
@@ -77,7 +77,7 @@ def read_rows(index: Any) -> tuple[list[str], list[GeoBox], Any]:
 
     hrefs = [str(h) for h in column("href", "filepath", "path")]
     if not hrefs:
-        raise NoScenesError("The index lists no scene.", hint="make it with `codemae data index SCENES... -o FILE`")
+        raise NoScenesError("the index lists no scene", hint="make it with `codemae data index SCENES... -o FILE`")
     known: dict[str, OdcCRS] = {}
     grids = []
     texts = [str(c) for c in column("crs", "proj:code", "proj:wkt2")]

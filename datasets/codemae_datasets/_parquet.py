@@ -18,7 +18,7 @@ def arrow() -> tuple[Any, Any]:
         from pyarrow import parquet
     except ImportError as error:
         raise InputError(
-            "Indexes need pyarrow, which cannot be imported.",
+            "indexes need pyarrow, which cannot be imported",
             found=str(error),
             hint="install the data extra: pip install 'codemae-geo[data]'",
         ) from error

@@ -62,7 +62,7 @@ class OSPretrain:
         self.skip_unreadable = skip_unreadable
         if not self.root.is_dir():
             raise InputError(
-                f"The data folder {root} does not exist.",
+                f"the data folder {root} does not exist",
                 expected="a folder with <dataset>/RGB, <dataset>/SAR and <dataset>/train.txt",
                 hint="set data.root=FOLDER",
             )
@@ -83,7 +83,7 @@ class OSPretrain:
                 ]
         if not self.pairs and not (self.unpaired["RGB"] and self.unpaired["SAR"]):
             raise InputError(
-                f"There are no images to use in {root}.",
+                f"there are no images to use in {root}",
                 found=", ".join(folders) or "an empty folder",
                 expected="<dataset>/RGB, <dataset>/SAR and <dataset>/train.txt, or Unpaired/RGB and Unpaired/SAR",
             )
@@ -98,7 +98,7 @@ class OSPretrain:
         for name in self.names:
             if name not in known:
                 raise InputError(
-                    f"There are no published statistics for the dataset {name}.",
+                    f"there are no published statistics for the dataset {name}",
                     expected=", ".join(known),
                     hint="rename the folder, leave it out with data.exclude, or set data.statistics=measured",
                 )
@@ -167,7 +167,7 @@ class OSPretrain:
         rgb, sar, number, name = self._read(item)
         if paired and rgb.shape != sar.shape:
             raise InputError(
-                f"The images of the pair {name} of {self.names[number]} differ in size.",
+                f"the images of the pair {name} of {self.names[number]} differ in size",
                 found=f"optical {rgb.shape[2]} x {rgb.shape[1]}, SAR {sar.shape[2]} x {sar.shape[1]} pixels",
                 expected="the same size",
                 hint="resample one of them; --skip-unreadable N tolerates up to N such pairs",
@@ -191,7 +191,7 @@ def decode_image(file: Path | BinaryIO, name: str) -> Tensor:
             pixels = np.asarray(image.convert("RGB"))
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise InputError(
-            f"The image {name} does not decode.",
+            f"the image {name} does not decode",
             found="no such file" if isinstance(error, FileNotFoundError) else str(error),
             hint="fetch it again; --skip-unreadable N tolerates up to N such files",
         ) from error

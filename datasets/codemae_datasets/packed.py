@@ -38,28 +38,28 @@ def read_manifest(root: Path) -> dict[str, Any]:
         InputError: the folder holds no finished shards, or a shard is missing or truncated; names it.
     """
     if not root.is_dir():
-        raise InputError(f"The data folder {root} does not exist.", expected="a folder that `codemae data pack` wrote")
+        raise InputError(f"the data folder {root} does not exist", expected="a folder that `codemae data pack` wrote")
     try:
         manifest = json.loads((root / "manifest.json").read_text(encoding="utf-8"))
         shards = [(str(s["name"]), int(s["bytes"])) for s in manifest["shards"]]
     except FileNotFoundError as error:
         unfinished = (root / "plan.json").is_file()
         raise InputError(
-            f"{root} holds no finished shards.",
+            f"{root} holds no finished shards",
             found="a packing that was interrupted" if unfinished else "no manifest.json",
             expected="a folder that `codemae data pack` wrote",
             hint="run the same `codemae data pack` again, it goes on" if unfinished else None,
         ) from error
     except (ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{root / 'manifest.json'} is damaged.", found=repr(error)) from error
+        raise InputError(f"{root / 'manifest.json'} is damaged", found=repr(error)) from error
     if manifest.get("format") != FORMAT:
-        raise InputError(f"{root} has another format.", found=str(manifest.get("format")), expected=str(FORMAT))
+        raise InputError(f"{root} has another format", found=str(manifest.get("format")), expected=str(FORMAT))
     for name, size in shards:
         path = root / name
         found = path.stat().st_size if path.is_file() else None
         if found != size:
             raise InputError(
-                f"The shard {path} is {'missing' if found is None else 'truncated' if found < size else 'changed'}.",
+                f"the shard {path} is {'missing' if found is None else 'truncated' if found < size else 'changed'}",
                 found="no such file" if found is None else f"{found:,} bytes",
                 expected=f"{size:,} bytes",
                 hint="copy it again, or pack the collection again",
@@ -119,7 +119,7 @@ class PackedPairs(OSPretrain):
         self._open = _OpenShards(self.root)
         if not self.pairs and not (self.unpaired["RGB"] and self.unpaired["SAR"]):
             raise InputError(
-                f"There are no images to use in {root}.",
+                f"there are no images to use in {root}",
                 found=", ".join(manifest["datasets"]),
                 hint="see data.use, data.exclude and data.exclude_test",
             )
@@ -183,10 +183,10 @@ class _OpenShards:
             file.seek(offset)
             data = file.read(size)
         except OSError as error:
-            raise InputError(f"The shard {self.root / shard} cannot be read.", found=str(error)) from error
+            raise InputError(f"the shard {self.root / shard} cannot be read", found=str(error)) from error
         if len(data) != size:
             raise InputError(
-                f"The shard {self.root / shard} is truncated.",
+                f"the shard {self.root / shard} is truncated",
                 found=f"it ends before byte {offset + size:,}",
                 hint="copy it again, or pack the collection again",
             )
@@ -207,5 +207,5 @@ def _read_table(path: Path) -> dict[str, Any]:
         return {name: table[name].to_numpy() for name in table.column_names}
     except (OSError, pyarrow.ArrowException) as error:
         raise InputError(
-            f"The index {path} cannot be read.", found=str(error), hint="copy it again, or pack the collection again"
+            f"the index {path} cannot be read", found=str(error), hint="copy it again, or pack the collection again"
         ) from error

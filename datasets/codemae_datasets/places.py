@@ -56,7 +56,7 @@ class RandomPlaces:
             found = find_places(dataset, (window, window), inside)
         except InputError as error:
             raise InputError(
-                "No scene has room for a window in both modalities.",
+                "no scene has room for a window in both modalities",
                 found=error.found,
                 expected=error.expected,
                 hint="set a smaller data.window",
@@ -84,7 +84,7 @@ class RandomPlaces:
                 chosen.append(place)
                 if len(chosen) == count:
                     return chosen
-        raise InputError("The held-out area leaves no room for training.", hint="set a smaller data.holdout")
+        raise InputError("the held-out area leaves no room for training", hint="set a smaller data.holdout")
 
     def unpaired_items(self, generator: torch.Generator) -> list[Bounds]:
         """None: every window has both modalities."""
@@ -126,7 +126,7 @@ class RandomPlaces:
                 break
             except (InputError, RasterioError) as error:
                 said = error if isinstance(error, InputError) else InputError(str(error))
-            message = f"A scene does not decode: {said.message}"
+            message = f"a scene does not decode: {said.message}"
             passed += [] if message in passed else [message]
             if len(passed) > self.skip_unreadable or attempt == ATTEMPTS - 1:
                 hint = "fetch the file again; --skip-unreadable N tolerates up to N such files"
@@ -153,12 +153,12 @@ def _check_display(dataset: GeoDataset) -> None:
     name = dataset.files[0]
     if len(dataset.band_indexes) not in (1, 3):
         raise InputError(
-            "These bands cannot be used.", found=str(list(dataset.band_indexes)), expected="one or three bands"
+            "these bands cannot be used", found=str(list(dataset.band_indexes)), expected="one or three bands"
         )
     kind = dataset._header(name).dtype
     if kind != "uint8" and dataset.unit != "uint8" and dataset.stretch is None:
         raise InputError(
-            f"{Path(name).name} needs a stretch.",
+            f"{Path(name).name} needs a stretch",
             found=kind,
             expected="the two values that become 0 and 255",
             hint="set data.optical_stretch=[LOW,HIGH] or data.sar_stretch=[LOW,HIGH]",

@@ -111,7 +111,7 @@ def header(
     )
     if bad := [b for b in bands if not 1 <= b <= file.count or b == file.alpha]:
         raise InputError(
-            f"{file.name} has no band {bad[0]}.",
+            f"{file.name} has no band {bad[0]}",
             found=f"{file.count} band(s)" + (f", band {file.alpha} is alpha" if file.alpha else ""),
             expected=", ".join(str(i) for i in range(1, file.count + 1) if i != file.alpha),
         )
@@ -238,7 +238,7 @@ def pixel_offset(file: GeoBox, window: GeoBox) -> tuple[int, int] | None:
 def _different(files: Sequence[SourceFile]) -> InputError:
     kinds = {f"{f.dtype}, {len(f.bands)} band(s)": f.name for f in files}
     return InputError(
-        "Scenes of one dataset differ in type.",
+        "scenes of one dataset differ in type",
         found="; ".join(f"{name}: {kind}" for kind, name in kinds.items()),
         expected="one type and the same number of bands",
         hint="open each kind as a dataset of its own and join them with |",

@@ -48,7 +48,7 @@ def deal_batches(
     for items, what in ((paired, "pairs"), (unpaired, "unpaired images")):
         if 0 < len(items) < batch:
             raise InputError(
-                f"A batch is larger than the {what} there are.",
+                f"a batch is larger than the {what} there are",
                 found=f"{batch} in a batch, {len(items)} {what}",
                 expected=f"at most {len(items)}",
                 hint=f"set train.batch={len(items)} or less",
@@ -85,7 +85,7 @@ class PairBatchSampler(Sampler[list[Any]]):
     ) -> None:
         if batch % world:
             raise InputError(
-                "The batch cannot be dealt out evenly.",
+                "the batch cannot be dealt out evenly",
                 found=f"{batch} items, {world} processes",
                 expected=f"a multiple of {world}",
                 hint=f"set train.batch={max(world, batch // world * world) * accumulate}",
@@ -97,7 +97,7 @@ class PairBatchSampler(Sampler[list[Any]]):
         self._dealt: tuple[int, list[list[Any]]] | None = None
         if not len(self):
             raise InputError(
-                "An optimizer step needs more images than there are.",
+                "an optimizer step needs more images than there are",
                 found=f"{batch * accumulate} images in a step",
                 hint="set a smaller train.batch",
             )
@@ -175,7 +175,7 @@ def find_places(
             found.append(Place(left, top - rows * dy, left + cols * dx, top, starts[i], stops[i]))
     if not found:
         raise InputError(
-            "No scene has room for a window.",
+            "no scene has room for a window",
             found=f"{len(parts)} scenes or overlaps of scenes",
             expected=f"at least {size[0]} x {size[1]} pixels" + (" inside the region asked for" if limits else ""),
             hint="take a smaller window",
@@ -235,7 +235,7 @@ class WindowSampler(Sampler[Any]):
         self.seed, self.generator, self.rank, self.world = seed, generator, rank, world
         self.epoch = 0
         if min(self.size) < 1 or not 0 <= rank < world:
-            raise InputError("The sampler cannot be set up.", found=f"size {self.size}, rank {rank} of {world}")
+            raise InputError("the sampler cannot be set up", found=f"size {self.size}, rank {rank} of {world}")
 
     def windows(self, generator: torch.Generator) -> list[Place]:
         """All windows of an epoch, for all ranks."""
@@ -290,7 +290,7 @@ class RandomWindows(WindowSampler):
     ) -> None:
         super().__init__(dataset, size, seed=seed, generator=generator, rank=rank, world=world)
         if balance not in ("area", "scene"):
-            raise InputError(f"There is no balance {balance!r}.", expected="area or scene")
+            raise InputError(f"there is no balance {balance!r}", expected="area or scene")
         self.balance, self.min_valid = balance, min_valid
         self.roi = None if roi is None else roi if hasattr(roi, "bounds") else shapely.box(*roi)
         self.places = find_places(dataset, self.size, roi, toi)
@@ -317,7 +317,7 @@ class RandomWindows(WindowSampler):
                     if len(chosen) == self.length:
                         return chosen
         raise InputError(
-            "There is hardly any valid window.",
+            "there is hardly any valid window",
             found=f"{len(chosen)} of {ROUNDS * self.length} tried",
             expected=f"windows of {self.size[0]} x {self.size[1]} pixels, {self.min_valid:.0%} of them valid",
             hint="take a smaller window, a lower min_valid, or another region",
@@ -385,10 +385,10 @@ class ClassBalancedWindows(RandomWindows):
         self.classes = present if classes is None else list(classes)
         if missing := sorted(set(self.classes) - set(present)):
             raise InputError(
-                f"The class {missing[0]} does not occur.", expected=", ".join(map(str, present)) or "a class"
+                f"the class {missing[0]} does not occur", expected=", ".join(map(str, present)) or "a class"
             )
         if weights is not None and (len(weights) != len(self.classes) or min(weights) < 0 or sum(weights) <= 0):
-            raise InputError("The weights do not fit.", found=str(list(weights)), expected=f"for {self.classes}")
+            raise InputError("the weights do not fit", found=str(list(weights)), expected=f"for {self.classes}")
         self.weights = torch.tensor(weights or [1.0] * len(self.classes), dtype=torch.float64)
         self._counts = [np.cumsum(counts[:, c]) for c in self.classes]
 
@@ -406,7 +406,7 @@ class ClassBalancedWindows(RandomWindows):
                     chosen.append(window)
                     if len(chosen) == self.length:
                         return chosen
-        raise InputError("There is hardly any valid window around these classes.", hint="take a smaller window")
+        raise InputError("there is hardly any valid window around these classes", hint="take a smaller window")
 
     def _around(self, place: Place, cell: Sequence[float], along: float, down: float) -> Place:
         """A window in a place that holds a cell, at share (along, down) of the positions that do."""
@@ -448,7 +448,7 @@ class GridWindows(WindowSampler):
         super().__init__(dataset, size, rank=rank, world=world)
         step = self.size if stride is None else (stride, stride) if isinstance(stride, int) else tuple(stride)
         if not (0 < step[0] <= self.size[0] and 0 < step[1] <= self.size[1]):
-            raise InputError("The stride leaves gaps.", found=str(step), expected=f"1 to {self.size}")
+            raise InputError("the stride leaves gaps", found=str(step), expected=f"1 to {self.size}")
         self.items = grid_windows(dataset, self.size, (int(step[0]), int(step[1])), roi)
 
     def __len__(self) -> int:
@@ -532,5 +532,5 @@ def _class_cells(labels: Any, crs: Any, cell: int, places: Sequence[Place]) -> t
                     boxes.append(np.array([x.min(), y.min(), x.max(), y.max(), np.argmax(inside)]))
                     counts.append(table[k])
     if not boxes:
-        raise InputError("The labels do not overlap the scenes.", expected="labels of the same place")
+        raise InputError("the labels do not overlap the scenes", expected="labels of the same place")
     return np.array(boxes), np.array(counts)

@@ -227,7 +227,7 @@ class Scenes(_Algebra, RasterDataset):
     ) -> None:  # fmt: skip
         if sensor is not None and (sensor not in SENSORS or SENSORS[sensor].family != self.family):
             fit = [s.name for s in SENSORS.values() if s.family == self.family]
-            raise InputError(f"There is no {self.family} sensor {sensor!r}.", expected=", ".join(fit))
+            raise InputError(f"there is no {self.family} sensor {sensor!r}", expected=", ".join(fit))
         self.paths = paths
         self.transforms, self.cache = transforms, cache
         self.sensor: Sensor | None = SENSORS[sensor] if sensor else None
@@ -257,7 +257,7 @@ class Scenes(_Algebra, RasterDataset):
                 found += expand_paths([path], "scene")
             elif not Path(path).exists():
                 raise NoScenesError(
-                    f"The data folder {path} does not exist.", expected="a folder of GeoTIFF scenes, or a file"
+                    f"the data folder {path} does not exist", expected="a folder of GeoTIFF scenes, or a file"
                 )
             else:
                 found.append(path)
@@ -265,7 +265,7 @@ class Scenes(_Algebra, RasterDataset):
         found = [f for f in dict.fromkeys(found) if pattern.match(Path(f).name)]
         if not found:
             raise NoScenesError(
-                f"There is no GeoTIFF in {', '.join(map(str, listed))}.",
+                f"there is no GeoTIFF in {', '.join(map(str, listed))}",
                 expected=f"files ending in {', '.join(RASTER_SUFFIXES)}",
             )
         return sorted(found)
@@ -317,10 +317,10 @@ class Scenes(_Algebra, RasterDataset):
         for band in bands:
             if isinstance(band, str) and band.lower() not in lower:
                 valid = ", ".join(n for n in names if n) or "numbers: the files do not name their bands"
-                raise InputError(f"These bands cannot be used: there is no {band!r}.", found=band, expected=valid)
+                raise InputError(f"these bands cannot be used: there is no {band!r}", found=band, expected=valid)
             numbers.append(lower.index(band.lower()) + 1 if isinstance(band, str) else int(band))
         if not numbers or min(numbers) < 1:
-            raise InputError("These bands cannot be used.", found=str(list(bands)), expected="numbers from 1, or names")
+            raise InputError("these bands cannot be used", found=str(list(bands)), expected="numbers from 1, or names")
         self.bands = tuple(str(b) for b in bands)
         return tuple(numbers)
 
@@ -348,7 +348,7 @@ class Scenes(_Algebra, RasterDataset):
             else:
                 size = local_scale(first, str(target))
                 if not np.isfinite(size) or size <= 0:
-                    raise InputError(f"{names[0]} cannot be expressed in {target}.", hint="give another crs")
+                    raise InputError(f"{names[0]} cannot be expressed in {target}", hint="give another crs")
                 res = (size, size)
         self._res = _pair(res)
         self._write_index(list(names), times, target)
@@ -382,11 +382,11 @@ class Scenes(_Algebra, RasterDataset):
                 self.family, source, unit, sample, valid, stretch=stretch or "auto", scale=scale[0], offset=scale[1]
             )
         elif isinstance(stretch, str):
-            raise InputError("A stretch by name needs a unit.", found=stretch, expected='unit="uint8"')
+            raise InputError("a stretch by name needs a unit", found=stretch, expected='unit="uint8"')
         if stretch is not None and unit != "uint8" and not isinstance(stretch, str):
             low, high = float(stretch[0]), float(stretch[1])
             if not low < high:
-                raise InputError("The stretch is empty.", found=f"{low:g} to {high:g}", expected="low below high")
+                raise InputError("the stretch is empty", found=f"{low:g} to {high:g}", expected="low below high")
             self.stretch = (low, high)
         self._source_unit: Unit | None = source or (self.sensor.unit if self.sensor else None)
 
@@ -423,7 +423,7 @@ class Scenes(_Algebra, RasterDataset):
         first = next(iter(self._grids.values()))
         ratio = local_scale(first, str(target)) / local_scale(first, str(self._crs))
         if not np.isfinite(ratio) or ratio <= 0:
-            raise InputError(f"The scenes cannot be expressed in {target}.", hint="give another crs")
+            raise InputError(f"the scenes cannot be expressed in {target}", hint="give another crs")
         self._write_index(list(self.index["filepath"]), self.index.index, target)
         self._res = (self._res[0] * ratio, self._res[1] * ratio)
 
@@ -554,7 +554,7 @@ class LabelScenes(Scenes):
         values = np.where(valid, data[0].astype(np.int64), self.ignore)
         if self.classes is not None and (bad := set(np.unique(values[valid]).tolist()) - set(range(len(self.classes)))):
             raise InputError(
-                f"{files[0].name} holds a value that is no class.",
+                f"{files[0].name} holds a value that is not a class",
                 found=", ".join(map(str, sorted(bad))) + (f" (or in {files[1].name})" if len(files) > 1 else ""),
                 expected=", ".join(f"{c.value} {c.name}" for c in self.classes),
             )
@@ -741,7 +741,7 @@ def mosaic_samples(samples: Sequence[Mapping[str, Any]]) -> Sample:
         key = next(k for k in ("image", "mask") if k in sample)
         if key not in merged or merged[key].shape != sample[key].shape:
             raise InputError(
-                "The datasets of a mosaic differ in shape.",
+                "the datasets of a mosaic differ in shape",
                 found=f"{key} {list(sample[key].shape)}",
                 expected=", ".join(f"{k} {list(v.shape)}" for k, v in merged.items() if k in ("image", "mask")),
                 hint="choose the same bands in both",
@@ -762,7 +762,7 @@ def _intersect(a: GeoDataset, b: GeoDataset, max_days: float | None) -> Any:
     i, j, shapes = i[solid], j[solid], shapes[solid]
     if len(i) == 0:
         raise InputError(
-            "The two datasets do not overlap.",
+            "the two datasets do not overlap",
             found=f"{_extent(a)} and {_extent(b)}",
             expected="the same place",
             hint="look at both with `codemae info`",
@@ -774,7 +774,7 @@ def _intersect(a: GeoDataset, b: GeoDataset, max_days: float | None) -> Any:
         near = apart <= np.timedelta64(int(max_days * 86400), "s")
         if not near.any():
             raise InputError(
-                "No two scenes are close enough in time.",
+                "no two scenes are close enough in time",
                 found=f"{apart.min() / np.timedelta64(1, 'D'):.1f} days at best",
                 expected=f"at most {max_days:g}",
             )
@@ -800,7 +800,7 @@ def _crs_text(crs: Any) -> str:
         known = CRS.from_user_input(str(crs) if isinstance(crs, OdcCRS) else crs)
     except CRSError as error:
         raise InputError(
-            f"There is no coordinate reference system {crs!r}.", found=str(error), expected="EPSG:<code>, or WKT"
+            f"there is no coordinate reference system {crs!r}", found=str(error), expected="EPSG:<code>, or WKT"
         ) from error
     authority = known.to_authority(min_confidence=100)
     return ":".join(authority) if authority else known.to_wkt()
@@ -809,5 +809,5 @@ def _crs_text(crs: Any) -> str:
 def _pair(res: float | tuple[float, float]) -> tuple[float, float]:
     x, y = (res, res) if isinstance(res, int | float) else res
     if not (x > 0 and y > 0):
-        raise InputError("The resolution must be positive.", found=f"{x}, {y}")
+        raise InputError("the resolution must be positive", found=f"{x}, {y}")
     return float(x), float(y)

@@ -292,7 +292,7 @@ class Augment(nn.Module):
     ) -> None:
         super().__init__()
         if mixup > 0 and cutmix > 0:
-            raise InputError("MixUp and CutMix exclude each other.", hint="set one of them to 0")
+            raise InputError("MixUp and CutMix exclude each other", hint="set one of them to 0")
         self.size, self.crop, self.ratio, self.flip, self.square, self.separate = (
             size, crop, ratio, flip, square, separate,
         )  # fmt: skip
@@ -311,11 +311,11 @@ class Augment(nn.Module):
         out = dict(batch)
         first = next((batch[key] for key in IMAGES if key in batch), None)
         if first is None:
-            raise InputError("The batch has no image.", found=", ".join(batch), expected=" or ".join(IMAGES))
+            raise InputError("the batch has no image", found=", ".join(batch), expected=" or ".join(IMAGES))
         moves = self.crop or self.flip or self.square or self.size or self.mixup or self.cutmix
         if moves and (objects := [key for key in OBJECTS if key in batch]):
             raise InputError(
-                "Boxes and outlines would not follow the pixels.",
+                "boxes and outlines would not follow the pixels",
                 found=", ".join(objects),
                 hint="set crop=None and flip=False, and move images with boxes by torchvision.transforms.v2",
             )
@@ -359,7 +359,7 @@ class Augment(nn.Module):
     def _shape(self, image: Tensor) -> tuple[int, int]:
         if self.size is None and self.square and image.shape[-1] != image.shape[-2]:
             raise InputError(
-                "Turned images need a square.", found=f"{image.shape[-2]} x {image.shape[-1]}", hint="give a size"
+                "turned images need a square", found=f"{image.shape[-2]} x {image.shape[-1]}", hint="give a size"
             )
         return (self.size, self.size) if self.size else (image.shape[-2], image.shape[-1])
 
@@ -390,7 +390,7 @@ class Augment(nn.Module):
             return image
         if any(self.colour[2:]) and image.shape[1] != 3:
             raise InputError(
-                "Saturation and hue need three channels.", found=f"{image.shape[1]} channels", hint="set both to 0"
+                "saturation and hue need three channels", found=f"{image.shape[1]} channels", hint="set both to 0"
             )
         draws = (torch.rand(4, len(image), generator=generator) * 2 - 1).to(image)
         b, c, s, h = (draw * most for draw, most in zip(draws, self.colour, strict=True))
@@ -437,7 +437,7 @@ class Augment(nn.Module):
         share = torch.from_numpy(random.beta(alpha, alpha, rows)).float()  # of the image's own
         if self.mixup:
             if "mask" in out:
-                raise InputError("MixUp cannot mix masks of classes.", hint="take cutmix")
+                raise InputError("MixUp cannot mix masks of classes", hint="take cutmix")
             keep = share
             for key in (*IMAGES, *MEASURES):
                 if key in out:
@@ -460,7 +460,7 @@ class Augment(nn.Module):
             label = out["label"]
             if label.ndim == 1 and not label.is_floating_point():
                 if self.classes is None:
-                    raise InputError("Mixed labels need the number of classes.", hint="give classes=")
+                    raise InputError("mixed labels need the number of classes", hint="give classes=")
                 label = F.one_hot(label, self.classes).float()
             s = keep.to(label.device).reshape(-1, *(1,) * (label.ndim - 1))
             out["label"] = s * label + (1 - s) * label[other.to(label.device)]

@@ -52,7 +52,7 @@ def test_datasets_and_their_cards() -> None:
     text = data("info", "msaw").stdout
     assert "CC BY-SA 4.0" in text and "SN6_buildings_AOI_11_Rotterdam_train.tar.gz" in text
     wrong = data("info", "earthmis", code=1)
-    assert "There is no dataset 'earthmis'" in wrong.stderr and "earthmiss" in wrong.stderr
+    assert "there is no dataset 'earthmis'" in wrong.stderr and "earthmiss" in wrong.stderr
 
 
 def test_statistics(tmp_path: Path) -> None:
@@ -74,7 +74,7 @@ def test_statistics(tmp_path: Path) -> None:
     band = data("stats", empty, "--json").json["groups"][0]["bands"][0]
     assert (band["count"], band["invalid"], band["mean"]) == (0, 12000, None)
     assert "12000" in data("stats", empty, "-q").stdout
-    assert "'a,b' are no quantiles" in data("stats", tmp_path, "--quantiles", "a,b", code=1).stderr
+    assert "'a,b' cannot be read as quantiles" in data("stats", tmp_path, "--quantiles", "a,b", code=1).stderr
     failed = data("stats", tmp_path / "none", "--json", code=1)
     assert failed.json["error"]["code"] == "input" and "is not there" in failed.stderr
 
@@ -108,8 +108,8 @@ def test_what_build_refuses(tmp_path: Path) -> None:
     failed = data(*everything, code=1)
     assert "17 sources are missing" in failed.stderr and "https://spacenet.ai" in failed.stderr
     assert not (tmp_path / "os").exists()
-    assert "'msaw' is no stretch" in data(*everything, "--stretch", "msaw", code=1).stderr
-    assert "are no limits" in data(*everything, "--stretch", "msaw.sar=low,high", code=1).stderr
+    assert "'msaw' is not a stretch" in data(*everything, "--stretch", "msaw", code=1).stderr
+    assert "cannot be read as limits" in data(*everything, "--stretch", "msaw.sar=low,high", code=1).stderr
     assert "'spacenet' is no source" in data(*everything, "--sources", "spacenet", code=1).stderr
 
 

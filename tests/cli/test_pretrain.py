@@ -237,7 +237,7 @@ def test_bad_images(tmp_path: Path) -> None:
     assert tolerated.exit_code == 0 and "3.png" in tolerated.stderr, tolerated.stderr
     (root / "EarthMiss" / "RGB" / "6.png").unlink()  # a second file, not the next one
     too_many = invoke(*arguments, "-o", tmp_path / "c", "--skip-unreadable", 1)
-    assert too_many.exit_code == 1 and "More files are unreadable than tolerated" in too_many.stderr, too_many.stderr
+    assert too_many.exit_code == 1 and "more files are unreadable than tolerated" in too_many.stderr, too_many.stderr
 
 
 def test_a_run_directory_that_is_a_file(data: Path, tmp_path: Path) -> None:
@@ -262,7 +262,7 @@ def test_scenes_that_do_not_decode(tmp_path: Path) -> None:
     assert refused.returncode == 1 and "sar_1.tif cannot be read" in refused.stderr, refused.stderr
     tolerated = run(*arguments, "-o", tmp_path / "b", "--skip-unreadable", 1)
     assert tolerated.returncode == 0, tolerated.stderr
-    assert tolerated.stderr.count("warning: A scene does not decode") == 1  # one file, many windows
+    assert tolerated.stderr.count("warning: a scene does not decode") == 1  # one file, many windows
 
 
 def test_unequal_sizes_of_a_pair(tmp_path: Path) -> None:

@@ -197,7 +197,7 @@ def test_missing_sources_say_what_where_and_how(sources: Path, tmp_path: Path) -
     text = str(missing.value)
     assert "MSAW" in text and str(tmp_path / "in/msaw") in text and "spacenet.ai" in text and "PS-RGB" in text
     assert "earthmiss" in text and "zenodo.org/records/17231107" in text and not (tmp_path / "os").exists()
-    with pytest.raises(InputError, match="A source is missing") as missing:
+    with pytest.raises(InputError, match="a source is missing") as missing:
         build([str(sources), f"msaw={tmp_path}"], tmp_path / "os", sources=["msaw", "qxs_saropt"])
     assert "--sources qxs_saropt" in str(missing.value)
     with pytest.raises(InputError, match="'qxs' is no source"):

@@ -202,10 +202,10 @@ def test_bad_input(folder: Path) -> None:
         build_index(["nowhere"], output)
     with pytest.raises(InputError, match="no sensor 'sentinel-9'"):
         build_index([folder / "in"], output, sensor="sentinel-9")
-    with pytest.raises(InputError, match="There is no index"):
+    with pytest.raises(InputError, match="there is no index"):
         read_index(folder / "other.parquet")
     (folder / "text.parquet").write_text("no table")
-    with pytest.raises(InputError, match="is no index"):
+    with pytest.raises(InputError, match="is not an index"):
         read_index(folder / "text.parquet")
     with pytest.raises(InputError, match="one kind only"):
         find_pairs(read_index(output).query("family == 'sar'"))

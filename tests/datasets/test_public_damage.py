@@ -106,7 +106,7 @@ def test_unknown_events_and_setups_list_the_valid_ones(bright: Path) -> None:
         with pytest.raises(InputError, match="rome") as error:
             open_dataset("bright", bright, **option)
         assert any(valid in str(error.value.expected) for valid in ("libya-flood", "dfc25"))
-    with pytest.raises(InputError, match="One-shot"):
+    with pytest.raises(InputError, match="one-shot"):
         open_dataset("bright", bright, one_shot=True)
     assert set(RESTRICTED) < set(EVENTS) and len(EVENTS) == 14
 

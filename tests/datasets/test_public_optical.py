@@ -91,7 +91,7 @@ def test_lists_may_begin_with_a_byte_order_mark_and_other_encodings_are_named(tm
     path.write_text(text, encoding="utf-8-sig")
     assert len(open_dataset("resisc45", root)) == count
     path.write_text(f"{text}\u673a\u573a.jpg\n", encoding="gbk")
-    with pytest.raises(InputError, match=r"resisc45-train\.txt is no text in UTF-8"):
+    with pytest.raises(InputError, match=r"resisc45-train\.txt is not UTF-8 text"):
         open_dataset("resisc45", root)
 
 

@@ -168,7 +168,7 @@ def test_split_pairs_and_labels(scenes: Path, tmp_path: Path) -> None:
     values[0, 50] = 7
     write(tmp_path / "bad" / "bad.tif", values, "EPSG:32633", from_origin(500000, 5000000, 10, 10), nodata=255)
     bad = LabelScenes(tmp_path / "bad", classes=DAMAGE_CLASSES)
-    with pytest.raises(InputError, match=r"bad\.tif holds a value that is no class") as caught:
+    with pytest.raises(InputError, match=r"bad\.tif holds a value that is not a class") as caught:
         bad[bad.bounds]
     assert caught.value.found == "7"
 

@@ -149,7 +149,7 @@ def test_what_cannot_be_measured_is_named(tmp_path: Path) -> None:
         measure_rasters([whole])
     with pytest.raises(InputError, match="nowhere is not there"):
         measure_rasters(["nowhere"])
-    with pytest.raises(InputError, match="2 is no quantile"):
+    with pytest.raises(InputError, match="2 is not a quantile"):
         measure_rasters([tmp_path / "a.tif"], [0.5, 2])
 
 

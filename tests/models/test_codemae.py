@@ -237,7 +237,7 @@ def test_missing_teacher_and_unknown_options_are_refused(io: dict[str, Tensor]) 
         CoDeMAE(**TINY)(io["rgb"], io["sar"])
     with pytest.raises(ModelError, match="cross_target"):
         CoDeMAE(**TINY, cross_target="gray")  # type: ignore[arg-type]
-    with pytest.raises(ModelError, match="Unknown key") as caught:
+    with pytest.raises(ModelError, match="unknown key") as caught:
         build("codemae", {"encoder": "tiny", "contrast_heads": "ca"})
     assert "contrast_head" in str(caught.value.hint)
 

@@ -57,7 +57,7 @@ def test_a_written_recipe_reads_the_same(tmp_path: Path) -> None:
 
 
 def test_unknown_recipes_and_keys() -> None:
-    with pytest.raises(InputError, match="Unknown recipe") as caught:
+    with pytest.raises(InputError, match="unknown recipe") as caught:
         load_recipe("smal")
     assert caught.value.hint == "did you mean 'small'?"
     with pytest.raises(InputError, match=r"train\.epoch'") as caught:

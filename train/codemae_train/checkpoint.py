@@ -70,11 +70,11 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
-        raise ModelError(f"There is no checkpoint {path}.", hint="start without --resume") from None
+        raise ModelError(f"there is no checkpoint {path}", hint="start without --resume") from None
     except Exception as error:  # torch raises many kinds for a file that is not its own
-        raise ModelError(f"{path} cannot be read as a checkpoint.", found=str(error).splitlines()[0]) from error
+        raise ModelError(f"{path} cannot be read as a checkpoint", found=str(error).splitlines()[0]) from error
     if not isinstance(state, dict) or state.get("format") != FORMAT:
-        raise ModelError(f"{path} is not a checkpoint of a pretraining run.", expected=f"format {FORMAT}")
+        raise ModelError(f"{path} is not a checkpoint of a pretraining run", expected=f"format {FORMAT}")
     return state
 
 

@@ -150,23 +150,23 @@ def load_recipe(source: str | Path, overrides: Sequence[str] = ()) -> Recipe:
     path = Path(source)
     if path.suffix in (".yaml", ".yml"):
         if not path.is_file():
-            raise InputError(f"There is no recipe {path}.", hint=f"shipped recipes: {', '.join(shipped_recipes())}")
+            raise InputError(f"there is no recipe {path}", hint=f"shipped recipes: {', '.join(shipped_recipes())}")
         text = path.read_text(encoding="utf-8")
     elif str(source) in shipped_recipes():
         text = (files("codemae_train") / "recipes" / f"{source}.yaml").read_text(encoding="utf-8")
     else:
         near = difflib.get_close_matches(str(source), shipped_recipes(), n=1)
         raise InputError(
-            f"Unknown recipe {str(source)!r}.",
+            f"unknown recipe {str(source)!r}",
             expected=f"{', '.join(shipped_recipes())}, or a file ending in .yaml",
             hint=f"did you mean {near[0]!r}?" if near else None,
         )
     try:
         content = yaml.safe_load(text) or {}
     except yaml.YAMLError as error:
-        raise InputError(f"The recipe {source} is not YAML.", found=str(error).replace("\n", " ")) from error
+        raise InputError(f"the recipe {source} is not YAML", found=str(error).replace("\n", " ")) from error
     if not isinstance(content, dict):
-        raise InputError(f"The recipe {source} is not a mapping.", expected="data:, model: and train: with keys below")
+        raise InputError(f"the recipe {source} is not a mapping", expected="data:, model: and train: with keys below")
     for override in overrides:
         _apply(content, override)
     check_keys(content)
@@ -175,7 +175,7 @@ def load_recipe(source: str | Path, overrides: Sequence[str] = ()) -> Recipe:
     except ValidationError as error:
         first = error.errors()[0]
         raise InputError(
-            f"The recipe has a value that cannot be used at {'.'.join(str(p) for p in first['loc'])}.",
+            f"the recipe has a value that cannot be used at {'.'.join(str(p) for p in first['loc'])}",
             found=repr(first.get("input")),
             expected=first["msg"],
         ) from error
@@ -193,7 +193,7 @@ def check_keys(content: Mapping[str, Any], model: type[BaseModel] = Recipe, pref
             full = f"{prefix}{key}"
             near = difflib.get_close_matches(full, everywhere, n=1) or [k for k in everywhere if k.endswith(f".{key}")]
             raise InputError(
-                f"The recipe has an unknown key {full!r}.",
+                f"the recipe has an unknown key {full!r}",
                 expected=", ".join(f"{prefix}{k}" for k in model.model_fields),
                 hint=f"did you mean {near[0]!r}?" if near else None,
             )
@@ -210,17 +210,17 @@ def _fields(field: Any) -> list[str]:
 def _apply(content: dict[str, Any], override: str) -> None:
     key, equals, value = override.partition("=")
     if not equals or not key:
-        raise InputError(f"{override!r} is not an override.", expected="key=value, such as train.epochs=10")
+        raise InputError(f"{override!r} is not an override", expected="key=value, such as train.epochs=10")
     *parents, last = key.split(".")
     for parent in parents:
         content = content.setdefault(parent, {})
         if not isinstance(content, dict):
-            raise InputError(f"{override!r} is not an override.", found=f"{parent} is a value", expected="a section")
+            raise InputError(f"{override!r} is not an override", found=f"{parent} is a value", expected="a section")
     try:
         content[last] = yaml.safe_load(value)
     except yaml.YAMLError as error:
         raise InputError(
-            f"{override!r} is not an override.",
+            f"{override!r} is not an override",
             found=str(error).splitlines()[0],
             expected="a YAML value, such as train.betas=[0.9,0.95]; quote it for the shell",
         ) from error

@@ -122,7 +122,7 @@ def pretrain(
     saved = folder / "checkpoint.pt"
     if not dry_run and not resume and not overwrite and (saved.exists() or (folder / "log.csv").exists()):
         raise OutputError(
-            f"{folder} holds a run.", hint="add --resume to go on, --overwrite to start again, or another -o"
+            f"{folder} holds a run", hint="add --resume to go on, --overwrite to start again, or another -o"
         )
     fabric = make_fabric(recipe.train)
     with reporter.stage("preparing"):
@@ -181,16 +181,16 @@ def make_fabric(train: TrainConfig) -> Fabric:
         )
     except (RuntimeError, ValueError, MisconfigurationException) as error:
         raise InputError(
-            "The devices of the recipe cannot be had.",
+            "the devices of the recipe cannot be had",
             found=" ".join(str(error).split()),
             expected=f"train.accelerator={train.accelerator}, {devices} per node on {nodes} nodes",
             hint="set train.accelerator and train.devices to what this machine has",
         ) from error
     if train.precision == "16-mixed" and isinstance(fabric.accelerator, CPUAccelerator):
-        raise InputError("A CPU does not train in float16.", hint="set train.precision=bf16-mixed or 32-true")
+        raise InputError("a CPU does not train in float16", hint="set train.precision=bf16-mixed or 32-true")
     if not launched and devices > 1 and train.accelerator == "auto" and isinstance(fabric.accelerator, CPUAccelerator):
         raise InputError(
-            f"The recipe is for {devices} GPUs.",
+            f"the recipe is for {devices} GPUs",
             found="no GPU",
             expected=f"{devices} GPUs, or a choice",
             hint="set train.devices=1 for this machine, or train.accelerator=cpu to start all processes on its CPU",
@@ -214,7 +214,7 @@ def prepare(
     train = recipe.train
     if train.batch % train.accumulate:
         raise InputError(
-            "train.batch does not divide by train.accumulate.", found=f"{train.batch} and {train.accumulate}"
+            "train.batch does not divide by train.accumulate", found=f"{train.batch} and {train.accumulate}"
         )
     torch.manual_seed(train.seed)
     source, held_out = data or open_source(recipe.data)
@@ -360,7 +360,7 @@ def tolerate(run: Run, unreadable: Iterable[str]) -> None:
     most = run.recipe.data.skip_unreadable
     if len(run.unreadable) > most:
         raise InputError(
-            "More files are unreadable than tolerated.",
+            "more files are unreadable than tolerated",
             found=f"{len(run.unreadable)}: {sorted(run.unreadable)[0]}",
             expected=f"at most {most}",
             hint="mend the files, or raise --skip-unreadable",
@@ -457,7 +457,7 @@ def validate(run: Run, batches: int) -> dict[str, float]:
         with run.fabric.autocast():
             losses = compute(run, run.bare, views, noise.to(run.fabric.device), batch["paired"])
         if not torch.isfinite(losses.total):
-            raise CodemaeError("A validation loss is not finite.", found=_text(losses._asdict()))
+            raise CodemaeError("a validation loss is not finite", found=_text(losses._asdict()))
         for name, value in losses._asdict().items():
             sums[name] += float(value)
             counts[name] += batch["paired"] or name not in ("cross", "contrast")
@@ -483,7 +483,7 @@ def stop_not_finite(run: Run, batch: dict[str, Any], noise: Tensor, losses: Loss
         {k: v.cpu() if isinstance(v, Tensor) else v for k, v in batch.items()} | {"noise": noise.cpu()} | names, path
     )
     raise CodemaeError(
-        f"The loss of step {run.step + 1} is not finite.",
+        f"the loss of step {run.step + 1} is not finite",
         found=_text(losses._asdict()),
         hint=f"the batch is in {path}; --resume with a smaller train.base_lr, train.clip=1 or train.precision=32-true",
     )
@@ -503,14 +503,14 @@ def open_source(data: DataConfig) -> tuple[PairSource, list[Any]]:
         from codemae_datasets.packed import PackedPairs
 
         if data.root is None:
-            raise InputError("The recipe names no data folder.", hint="set data.root=FOLDER")
+            raise InputError("the recipe names no data folder", hint="set data.root=FOLDER")
         source = OSPretrain if data.kind == "ospretrain" else PackedPairs
         return source(data.root, data.use, data.exclude, data.exclude_test, data.skip_unreadable), []
     from codemae_datasets.places import RandomPlaces
     from codemae_datasets.scenes import OpticalScenes, SARScenes
 
     if data.optical is None or data.sar is None:
-        raise InputError("The recipe names no folders of scenes.", hint="set data.optical=FOLDER data.sar=FOLDER")
+        raise InputError("the recipe names no folders of scenes", hint="set data.optical=FOLDER data.sar=FOLDER")
     optical = OpticalScenes(data.optical, stretch=data.optical_stretch)
     pairs = optical & SARScenes(data.sar, stretch=data.sar_stretch, crs=optical.crs, res=optical.res)
     if data.holdout is None:
@@ -566,7 +566,7 @@ def save(run: Run) -> None:
         tolerate(run, [text for share in shares for text in share])
     if not all(bool(torch.isfinite(p).all()) for p in run.bare.parameters()):
         raise CodemaeError(
-            f"The weights are not finite after step {run.step}.",
+            f"the weights are not finite after step {run.step}",
             hint="--resume from the checkpoint before, with a smaller train.base_lr, train.clip=1 or another precision",
         )
     if run.fabric.is_global_zero:

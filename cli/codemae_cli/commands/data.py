@@ -253,7 +253,7 @@ def build(
         name, equals, values = text.partition("=")
         ends = numbers(values, f"limits in {text!r}", "msaw.sar=0,40") if equals else ()
         if len(ends) != 2 or not ends[0] < ends[1]:
-            raise InputError(f"{text!r} is no stretch.", expected="SOURCE.rgb or SOURCE.sar, =, LOW,HIGH")
+            raise InputError(f"{text!r} is not a stretch", expected="SOURCE.rgb or SOURCE.sar, =, LOW,HIGH")
         limits[name] = (ends[0], ends[1])
     reporter = make_reporter(progress, quiet)
     try:

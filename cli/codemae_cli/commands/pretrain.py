@@ -51,7 +51,7 @@ def pretrain(
         from lightning.fabric.utilities.rank_zero import rank_zero_only
     except ModuleNotFoundError as error:
         raise InputError(
-            "Pretraining needs the training extra.", found=str(error), hint="pip install 'codemae-geo[train]'"
+            "pretraining needs the training extra", found=str(error), hint="pip install 'codemae-geo[train]'"
         ) from error
 
     changes = list(overrides or [])

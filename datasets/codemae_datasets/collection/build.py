@@ -201,7 +201,7 @@ def build(
 def _chosen(sources: Sequence[str] | None, held_out: bool) -> list[Part]:
     for name in sources or ():
         if name not in SOURCES:
-            raise InputError(f"{name!r} is no source of OSPretrain-1M.", expected=", ".join(SOURCES))
+            raise InputError(f"{name!r} is not a source of OSPretrain-1M", expected=", ".join(SOURCES))
     return [
         part
         for part in PARTS
@@ -214,11 +214,11 @@ def _places(roots: Sequence[str]) -> dict[str, list[Path]]:
     named = {name: Path(folder) for name, equals, folder in (r.partition("=") for r in roots) if equals}
     for name in named:
         if name not in SOURCES:
-            raise InputError(f"{name!r} is no source of OSPretrain-1M.", expected=", ".join(SOURCES))
+            raise InputError(f"{name!r} is not a source of OSPretrain-1M", expected=", ".join(SOURCES))
     plain = [Path(r) for r in roots if "=" not in r]
     for folder in (*plain, *named.values()):
         if not folder.is_dir():
-            raise InputError(f"The folder {folder} does not exist.", expected="a folder of downloads")
+            raise InputError(f"the folder {folder} does not exist", expected="a folder of downloads")
     return {name: [named[name]] if name in named else [f / name for f in plain] for name in SOURCES}
 
 
@@ -250,7 +250,7 @@ def _listing(parts: Sequence[Part], places: Mapping[str, list[Path]], held_out: 
     if missing:
         rest = [name for name in dict.fromkeys(p.source for p in parts) if name not in missing]
         raise InputError(
-            "A source is missing." if len(missing) == 1 else f"{len(missing)} sources are missing.",
+            "a source is missing" if len(missing) == 1 else f"{len(missing)} sources are missing",
             found="".join(f"\n    {name}: {what}" for name, texts in missing.items() for what in dict.fromkeys(texts)),
             expected="a folder of the source's name in one of the --from folders, or --from NAME=FOLDER",
             hint="fetch them" + (f", or build without them: --sources {','.join(rest)}" if rest else ""),
@@ -260,7 +260,7 @@ def _listing(parts: Sequence[Part], places: Mapping[str, list[Path]], held_out: 
         other = seen.setdefault((one.part.folder, one.part.sensor, one.name), one)
         if other is not one:
             raise InputError(
-                f"Two images of {one.part.source} would have the name {one.name}.",
+                f"two images of {one.part.source} would have the name {one.name}",
                 found=", ".join(str(next(iter(w.item.files.values()))) for w in (other, one)),
                 hint="rename one of the files",
             )
@@ -298,7 +298,7 @@ def _stretches(work: Sequence[_Work], asked: Mapping[str, tuple[float, float]]) 
     """The stretches that were asked for, as pairs of floats, if there is something to stretch."""
     names = dict.fromkeys(_value_name(one.part, key) for one in work for key in one.item.files if key in KEYS)
     if unknown := set(asked) - set(names):
-        raise InputError(f"There is nothing to stretch called {min(unknown)}.", expected=", ".join(names))
+        raise InputError(f"there is nothing to stretch called {min(unknown)}", expected=", ".join(names))
     return {name: (float(low), float(high)) for name, (low, high) in asked.items()}
 
 
@@ -341,7 +341,7 @@ def to_uint8(image: Array, limits: tuple[float, float] | None, valid: Mask | Non
     if limits is None:
         if image.size and (image.min() < 0 or image.max() > 255 or (image != np.rint(image)).any()):
             raise InputError(
-                f"{name} does not hold values of 8 bits, as the first image of its source does.",
+                f"{name} does not hold values of 8 bits, as the first image of its source does",
                 found=f"{image.min():g} to {image.max():g}",
                 expected="whole numbers from 0 to 255",
                 hint="give the values that become 0 and 255 with --stretch SOURCE.SENSOR=LOW,HIGH",
@@ -486,11 +486,11 @@ def _pixels(one: _Work) -> dict[str, Array]:
         channels = 3 if optical and len(image) >= 3 else 1
         found[key] = image[:channels]
     if not found:
-        raise InputError(f"{item.name} of {part.source} has no image.", expected=" or ".join(KEYS))
+        raise InputError(f"{item.name} of {part.source} has no image", expected=" or ".join(KEYS))
     shapes = {image.shape[1:] for image in found.values()}
     if len(shapes) > 1:
         raise InputError(
-            f"The images of the pair {item.name} of {part.source} differ in size.",
+            f"the images of the pair {item.name} of {part.source} differ in size",
             found=", ".join(f"{item.files[k]} {v.shape[2]} x {v.shape[1]}" for k, v in found.items()),
             expected="the same size",
             hint="fetch them again",

@@ -90,9 +90,9 @@ def build_index(
     reporter = reporter or Reporter()
     arrow()
     if sensor is not None and sensor not in SENSORS:
-        raise InputError(f"There is no sensor {sensor!r}.", expected=", ".join(SENSORS))
+        raise InputError(f"there is no sensor {sensor!r}", expected=", ".join(SENSORS))
     if output.suffix.lower() not in (".parquet", ".geoparquet"):
-        raise InputError(f"{output} is no name for an index.", expected="a file ending in .parquet")
+        raise InputError(f"{output} is not a name for an index", expected="a file ending in .parquet")
     family = family or (SENSORS[sensor].family if sensor else None)
     old = read_index(output) if output.is_file() and not afresh else None
     before = {row["href"]: row for row in old.to_dict("records")} if old is not None else {}
@@ -120,13 +120,13 @@ def build_index(
         reporter.warning("unreadable", text)
     if len(failed) > skip_unreadable:
         raise InputError(
-            "Scenes cannot be read.",
+            "scenes cannot be read",
             found=f"{len(failed)}: {next(iter(failed.values()))}",
             expected=f"at most {skip_unreadable}",
             hint="mend or remove them, or raise --skip-unreadable",
         )
     if not rows:
-        raise InputError("There is no scene to index.", expected="rasters, STAC items, or folders of rasters")
+        raise InputError("there is no scene to index", expected="rasters, STAC items, or folders of rasters")
     _write(list(rows.values()), output)
     read = len(todo) - len(failed)
     return IndexReport(output, len(rows), read, len(rows) - read, len(before) - len(present), failed)
@@ -143,16 +143,16 @@ def read_index(path: Path) -> Any:
         InputError: no such file, or it is no index.
     """
     if not Path(path).is_file():
-        raise InputError(f"There is no index {path}.", hint="make it with `codemae data index SCENES... -o FILE`")
+        raise InputError(f"there is no index {path}", hint="make it with `codemae data index SCENES... -o FILE`")
     arrow()
     try:
         table = geopandas.read_parquet(path)
     except (ValueError, OSError, TypeError) as error:
-        raise InputError(f"{path} is no index.", found=str(error).splitlines()[0], expected="GeoParquet") from error
+        raise InputError(f"{path} is not an index", found=str(error).splitlines()[0], expected="GeoParquet") from error
     missing = {"href", "proj:epsg", "proj:shape", "proj:transform", "datetime"} - set(table.columns)
     if missing:
         raise InputError(
-            f"{path} is no index of scenes.",
+            f"{path} is not an index of scenes",
             found=f"no column {', '.join(sorted(missing))}",
             hint="make it with `codemae data index SCENES... -o FILE`",
         )
@@ -182,13 +182,13 @@ def find_scenes(scenes: Iterable[str | Path]) -> list[str]:
             inside = sorted(p for p in path.rglob("*") if p.suffix.lower() in RASTER_SUFFIXES and p.is_file())
             if not inside:
                 raise InputError(
-                    f"The folder {scene} holds no raster.", expected=f"files ending in {', '.join(RASTER_SUFFIXES)}"
+                    f"the folder {scene} holds no raster", expected=f"files ending in {', '.join(RASTER_SUFFIXES)}"
                 )
             found += [os.path.normpath(p.absolute()) for p in inside]
         elif path.is_file():
             found.append(os.path.normpath(path.absolute()))
         else:
-            raise InputError(f"{scene} is not there.", expected="rasters, STAC items, or folders of rasters")
+            raise InputError(f"{scene} is not there", expected="rasters, STAC items, or folders of rasters")
     return list(dict.fromkeys(found))
 
 
@@ -232,7 +232,7 @@ def describe(path: str, sensor: str | None = None, family: Family | None = None)
     # the vertices that a straight edge does not need go: a tenth of a pixel is the footprint's accuracy
     shape = shapely.simplify(footprint(file.geobox, _WGS84), np.nan_to_num(0.1 * gsd / _METRES_PER_DEGREE))
     if shape.is_empty:
-        raise InputError(f"{name} lies nowhere on the earth.", found=str(file.crs), expected="a place on the globe")
+        raise InputError(f"{name} lies nowhere on the earth", found=str(file.crs), expected="a place on the globe")
     span: Span = item_span(path) if is_stac_item(path) else name_span(Path(path).name) or tag_span(tags)
     start, stop = span or (pd.NaT, pd.NaT)
     crs = CRS.from_user_input(str(file.crs))

@@ -43,7 +43,7 @@ def find_pairs(
     if optical.empty or sar.empty:
         counts = table["family"].value_counts().to_dict()
         raise InputError(
-            "The index holds scenes of one kind only.",
+            "the index holds scenes of one kind only",
             found=", ".join(f"{n} {family}" for family, n in counts.items()),
             expected="optical and SAR scenes",
             hint="add the others with `codemae data index SCENES... --family sar -o INDEX`",
@@ -90,7 +90,7 @@ def write_pairs(pairs: Any, output: Path, overwrite: bool = False) -> None:
         OutputError: the file exists or cannot be written.
     """
     if output.suffix.lower() not in (".csv", ".parquet", ".geoparquet"):
-        raise InputError(f"{output} is no name for a table of pairs.", expected="a file ending in .csv or .parquet")
+        raise InputError(f"{output} is not a name for a table of pairs", expected="a file ending in .csv or .parquet")
     with Staging(output, overwrite=overwrite) as staging:
         path = staging.folder / output.name
         try:

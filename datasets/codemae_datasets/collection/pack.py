@@ -150,7 +150,7 @@ def verify_pack(root: Path, reporter: Reporter | None = None) -> dict[str, Any]:
             digest = _digest(root / entry["name"])
             if digest != entry["sha256"]:
                 raise InputError(
-                    f"The shard {root / entry['name']} is changed.",
+                    f"the shard {root / entry['name']} is changed",
                     found=f"sha256 {digest}",
                     expected=f"sha256 {entry['sha256']}",
                     hint="copy it again, or pack the collection again",
@@ -164,7 +164,7 @@ def verify_pack(root: Path, reporter: Reporter | None = None) -> dict[str, Any]:
 
 def _entries(source: Path) -> list[_Entry]:
     if not source.is_dir():
-        raise InputError(f"The folder {source} does not exist.", expected="a folder in the layout of OSPretrain-1M")
+        raise InputError(f"the folder {source} does not exist", expected="a folder in the layout of OSPretrain-1M")
     found: list[_Entry] = []
     for folder in sorted(p for p in source.iterdir() if p.is_dir()):
         if folder.name == UNPAIRED:
@@ -176,7 +176,7 @@ def _entries(source: Path) -> list[_Entry]:
                 found += [_entry(source, "paired", folder.name, split, file) for file in names]
     if not found:
         raise InputError(
-            f"There are no images to pack in {source}.",
+            f"there are no images to pack in {source}",
             expected="<dataset>/RGB, <dataset>/SAR and <dataset>/train.txt, or Unpaired/RGB and Unpaired/SAR",
         )
     seen: dict[tuple[str, str], _Entry] = {}
@@ -184,7 +184,7 @@ def _entries(source: Path) -> list[_Entry]:
         other = seen.setdefault((entry.kind, entry.key), entry)
         if other is not entry:
             raise InputError(
-                f"{entry.name} of {entry.dataset} is listed twice.", found=f"in {other.split} and {entry.split}"
+                f"{entry.name} of {entry.dataset} is listed twice", found=f"in {other.split} and {entry.split}"
             )
     return found
 
@@ -199,7 +199,7 @@ def _entry(source: Path, kind: str, dataset: str, split: str, name: str) -> _Ent
         sizes = {key: _image(source, dataset, key, name).stat().st_size for key in keys}
     except FileNotFoundError as error:
         raise InputError(
-            f"The image {error.filename} is not there.",
+            f"the image {error.filename} is not there",
             expected=f"an image of the name that {dataset}/{split}.txt lists",
             hint="fetch it again, or take it off the list",
         ) from error
@@ -276,15 +276,15 @@ def _contents(entry: _Entry, check: bool) -> Iterator[tuple[str, bytes]]:
         try:
             data = path.read_bytes()
         except OSError as error:
-            raise InputError(f"The image {path} cannot be read.", found=str(error)) from error
+            raise InputError(f"the image {path} cannot be read", found=str(error)) from error
         if len(data) != entry.sizes[key]:
-            raise InputError(f"The image {path} changed while it was packed.", hint="start again")
+            raise InputError(f"the image {path} changed while it was packed", hint="start again")
         if check:
             shapes[key] = tuple(decode_image(io.BytesIO(data), str(path)).shape[1:])
         yield key, data
     if len(set(shapes.values())) > 1:
         raise InputError(
-            f"The images of the pair {entry.name} of {entry.dataset} differ in size.",
+            f"the images of the pair {entry.name} of {entry.dataset} differ in size",
             found=", ".join(f"{key} {w} x {h}" for key, (h, w) in shapes.items()),
             expected="the same size",
         )

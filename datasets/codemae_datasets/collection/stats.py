@@ -119,7 +119,7 @@ class Totals:
         """
         if (self.bands, self.dtype) != (other.bands, other.dtype):
             raise InputError(
-                "Parts of different kinds cannot be added.",
+                "parts of different kinds cannot be added",
                 found=f"{other.bands} bands of {other.dtype}",
                 expected=f"{self.bands} bands of {self.dtype}",
             )
@@ -267,13 +267,13 @@ def find_rasters(paths: Sequence[str | Path]) -> list[str]:
             inside = sorted(str(p) for p in path.rglob("*") if p.suffix.lower() in RASTER_SUFFIXES and p.is_file())
             if not inside:
                 raise InputError(
-                    f"The folder {path} holds no raster.", expected=f"files ending in {', '.join(RASTER_SUFFIXES)}"
+                    f"the folder {path} holds no raster", expected=f"files ending in {', '.join(RASTER_SUFFIXES)}"
                 )
             found += inside
         elif path.is_file() or str(path).startswith("/vsi") or "://" in str(path):
             found.append(str(path))
         else:
-            raise InputError(f"{path} is not there.", expected="rasters, images, or folders of them")
+            raise InputError(f"{path} is not there", expected="rasters, images, or folders of them")
     return list(dict.fromkeys(found))
 
 
@@ -297,7 +297,7 @@ def measure_rasters(
     """
     reporter = reporter or Reporter()
     if bad := [q for q in quantiles if not 0 <= q <= 1]:
-        raise InputError(f"{bad[0]:g} is no quantile.", expected="numbers from 0 to 1")
+        raise InputError(f"{bad[0]:g} is not a quantile", expected="numbers from 0 to 1")
     files = find_rasters(paths)
     with gdal_env(CACHE_BYTES, threads=1):
         return _measure(files, quantiles, nodata, workers, reporter)
@@ -311,7 +311,7 @@ def _measure(
         header = _header(file, nodata)
         if header.kind != headers[0].kind:
             raise InputError(
-                "The files differ in kind.",
+                "the files differ in kind",
                 found=f"{file}: {header.kind[0]} band(s) of {header.dtype}",
                 expected=f"{headers[0].kind[0]} band(s) of {headers[0].dtype}, as in {files[0]}",
                 hint="measure each kind for itself",

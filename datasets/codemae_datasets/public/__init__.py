@@ -82,7 +82,7 @@ def dataset_class(name: str) -> type[PublicDataset]:
     if name not in CATALOGUE:
         close = difflib.get_close_matches(name.lower(), CATALOGUE, n=3, cutoff=0.5)
         raise InputError(
-            f"There is no dataset {name!r}.",
+            f"there is no dataset {name!r}",
             expected=", ".join(close or CATALOGUE),
             hint="`codemae data list` shows all of them",
         )

@@ -42,15 +42,15 @@ def extract(archive: Path, folder: Path) -> None:
                 _refuse_outside(archive, (m.name for m in members))
                 odd = [m.name for m in members if not (m.isfile() or m.isdir())]
                 if odd:
-                    raise InputError(f"The archive {archive} holds a link or a device.", found=odd[0])
+                    raise InputError(f"the archive {archive} holds a link or a device", found=odd[0])
                 bundle_tar.extractall(folder, members=members, filter="data")
     except (zipfile.BadZipFile, tarfile.TarError, EOFError, zlib.error, gzip.BadGzipFile, lzma.LZMAError) as error:
         raise InputError(
-            f"The archive {archive} is damaged.", found=str(error), hint="delete it and fetch it again"
+            f"the archive {archive} is damaged", found=str(error), hint="delete it and fetch it again"
         ) from error
     except (RuntimeError, NotImplementedError) as error:  # encrypted, or of a method that zipfile does not have
         raise InputError(
-            f"The archive {archive} cannot be unpacked here.",
+            f"the archive {archive} cannot be unpacked here",
             found=str(error),
             hint=f"unpack it into {folder} with another program, such as 7z",
         ) from error
@@ -63,7 +63,7 @@ def _refuse_outside(archive: Path, names: Iterable[str]) -> None:
         posix, windows = PurePosixPath(name), PureWindowsPath(name)
         if posix.is_absolute() or windows.is_absolute() or windows.drive or ".." in (*posix.parts, *windows.parts):
             raise InputError(
-                f"The archive {archive} would write outside its folder.",
+                f"the archive {archive} would write outside its folder",
                 found=name,
                 expected="relative paths without ..",
                 hint="do not use it; fetch it from its publisher",
@@ -84,12 +84,12 @@ def fetch(archive: Archive, folder: Path) -> None:
         torch.hub.download_url_to_file(archive.url, str(partial), progress=False)
         if check(partial, archive.checksum) == "differs":
             raise InputError(
-                f"{archive.url} is not the published file.", found="another checksum", hint="try again later"
+                f"{archive.url} is not the published file", found="another checksum", hint="try again later"
             )
         partial.replace(path)
     except (OSError, RuntimeError) as error:
         raise InputError(
-            f"{archive.name} cannot be fetched.", found=str(error), hint=f"fetch {archive.url} by hand into {folder}"
+            f"{archive.name} cannot be fetched", found=str(error), hint=f"fetch {archive.url} by hand into {folder}"
         ) from error
     finally:
         partial.unlink(missing_ok=True)

@@ -117,7 +117,7 @@ class PublicDataset(NonGeoDataset):
             for name, state in self._checksums().items():
                 if state == "differs":
                     raise InputError(
-                        f"The archive {self.root / name} is not the published one.",
+                        f"the archive {self.root / name} is not the published one",
                         found="another checksum",
                         hint="delete it and fetch it again",
                     )
@@ -251,7 +251,7 @@ class PublicDataset(NonGeoDataset):
         if stale:
             fetch += f"; to unpack an archive again, delete {', '.join(stale)}"
         return NotFoundError(
-            f"{card.title} is not complete in {self.root}.", found=found, expected=card.layout, hint=fetch
+            f"{card.title} is not complete in {self.root}", found=found, expected=card.layout, hint=fetch
         )
 
     def _first(self, *paths: Path) -> Path:
@@ -282,7 +282,7 @@ class PublicDataset(NonGeoDataset):
             text = self._need(path).read_text(encoding="utf-8-sig")  # with a byte order mark where an editor wrote one
         except UnicodeDecodeError as error:
             raise InputError(
-                f"The list {path} is no text in UTF-8.", found=str(error), hint="fetch it again, or convert it"
+                f"the list {path} is not UTF-8 text", found=str(error), hint="fetch it again, or convert it"
             ) from error
         return [line.strip() for line in text.splitlines() if line.strip()]
 
@@ -357,7 +357,7 @@ class PublicDataset(NonGeoDataset):
             image = image.expand(3, -1, -1)
         if len(image) < len(stored):
             raise InputError(
-                f"The image {path} has too few channels.",
+                f"the image {path} has too few channels",
                 found=str(len(image)),
                 expected=f"{len(stored)}: {', '.join(stored)}",
                 hint="fetch it again",
@@ -370,7 +370,7 @@ class PublicDataset(NonGeoDataset):
         """Class numbers of a mask file, int64 [H, W]; 255 where there is none.
 
         Raises:
-            InputError: the file does not decode, or holds a value that is no class; names both.
+            InputError: the file does not decode, or holds a value that is not a class; names both.
         """
         if self.mask_colors:
             red, green, blue = read_image(path).to(torch.int64)[:3].numpy()
@@ -385,7 +385,7 @@ class PublicDataset(NonGeoDataset):
         sizes = {key: tuple(sample[key].shape[-2:]) for key in GRIDS if key in sample}
         if len(set(sizes.values())) > 1:
             raise InputError(
-                f"The files of {item.name} differ in size: "
+                f"the files of {item.name} differ in size: "
                 + ", ".join(str(p) for p in self.files(item) if p.suffix.lower() in IMAGES),
                 found=", ".join(f"{key} {w} x {h}" for key, (h, w) in sizes.items()),
                 expected="the same width and height",
@@ -619,7 +619,7 @@ class PairedDataset(PublicDataset):
         name = cls.ospretrain if of == "pretraining" else cls.probe
         if name is None:
             raise InputError(
-                f"There are no published {of} statistics of {cls.card.title}.",
+                f"there are no published {of} statistics of {cls.card.title}",
                 hint="measure them with `codemae data stats`",
             )
         if of == "pretraining":
@@ -675,7 +675,7 @@ def one_of(kind: str, value: str, valid: Iterable[str], dataset: PublicDataset) 
     """
     names = list(valid)
     if value not in names:
-        raise InputError(f"{dataset.card.title} has no {kind} {value!r}.", found=str(value), expected=", ".join(names))
+        raise InputError(f"{dataset.card.title} has no {kind} {value!r}", found=str(value), expected=", ".join(names))
     return value
 
 

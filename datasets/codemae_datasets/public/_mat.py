@@ -24,7 +24,7 @@ def read_mat(path: Path, **options: Any) -> dict[str, Any]:
         variables = scipy_io.loadmat(path, **options)
     except (OSError, ValueError, TypeError, NotImplementedError, matlab.MatReadError) as error:
         raise InputError(
-            f"The MATLAB file {path} cannot be read.",
+            f"the MATLAB file {path} cannot be read",
             found="no such file" if not path.exists() else str(error),
             hint="fetch it again",
         ) from error
@@ -53,7 +53,7 @@ def needed(module: str) -> Any:
         return import_module(module)
     except ImportError as error:
         raise InputError(
-            f"Reading this dataset needs {module.partition('.')[0]}, which cannot be imported.",
+            f"reading this dataset needs {module.partition('.')[0]}, which cannot be imported",
             found=str(error),
             hint="install the data extra: pip install 'codemae-geo[data]'",
         ) from error

@@ -67,7 +67,7 @@ def _pixels(path: Path, palette: Literal["rgb", "index"]) -> npt.NDArray[Any]:
                 array = np.asarray(image.convert("RGB" if to_rgb else "L" if image.mode == "1" else None))
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError, rasterio.errors.RasterioError) as error:
         raise InputError(
-            f"The image {path} does not decode.",
+            f"the image {path} does not decode",
             found=reason(error, path),
             hint="fetch it again",
         ) from error
@@ -98,7 +98,7 @@ def to_classes(
         shown = [f"#{v:06x}" if colors else str(v) for v in odd.tolist()]
         wanted = [f"#{v:06x}" if colors else str(v) for v in codes]
         raise InputError(
-            f"The mask {path} holds a value that is no class.",
+            f"the mask {path} holds a value that is not a class",
             found=", ".join(shown),
             expected=", ".join(wanted),
             hint="fetch it again, or check that it belongs to this dataset",

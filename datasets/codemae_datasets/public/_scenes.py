@@ -53,7 +53,7 @@ class SceneDataset(PublicDataset):
         """The items of the split, of all items of the dataset, by the ratio."""
         assert self.ratio is not None
         if self.split not in ("train", self.rest):
-            raise InputError(f"{self.card.title} has no split {self.split!r} by ratio.", expected=f"train, {self.rest}")
+            raise InputError(f"{self.card.title} has no split {self.split!r} by ratio", expected=f"train, {self.rest}")
         train, rest = split_by_ratio([item.label for item in items], self.ratio, self.seed)
         return self._few([items[i] for i in train]) if self.split == "train" else [items[i] for i in rest]
 
@@ -78,7 +78,7 @@ class SceneDataset(PublicDataset):
                 continue
             if _plain(child.name) not in numbers:
                 raise InputError(
-                    f"The folder {child} is no class of {self.card.title}.",
+                    f"the folder {child} is not a class of {self.card.title}",
                     found=child.name,
                     expected=", ".join(self.classes),
                     hint="move it elsewhere, or check that root is the folder of this dataset",

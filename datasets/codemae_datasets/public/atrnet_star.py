@@ -191,7 +191,7 @@ class ATRNetSTAR(SceneDataset):
         chip = read_mat(path)
         missing = [name for name in self.polarisations if name not in chip]
         if missing:
-            raise InputError(f"The chip {path} lacks a polarisation.", found=", ".join(chip), expected=missing[0])
+            raise InputError(f"the chip {path} lacks a polarisation", found=", ".join(chip), expected=missing[0])
         parts = [part for name in self.polarisations for part in (chip[name].real, chip[name].imag)]
         return torch.from_numpy(np.stack(parts).astype(np.float32))
 

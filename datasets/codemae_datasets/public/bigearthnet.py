@@ -73,7 +73,7 @@ def read_bands(folder: Path, bands: Sequence[str]) -> Tensor:
                 layers.append(file.read(1, out_shape=(SIDE, SIDE), resampling=Resampling.bilinear).astype(np.float32))
         except rasterio.errors.RasterioError as error:
             raise InputError(
-                f"The image {path} does not decode.", found=reason(error, path), hint="fetch it again"
+                f"the image {path} does not decode", found=reason(error, path), hint="fetch it again"
             ) from error
     return torch.from_numpy(np.stack(layers))
 
@@ -175,7 +175,7 @@ class BigEarthNetMM(PairedDataset):
             names = json.loads(path.read_text(encoding="utf-8"))["labels"]
             numbers: list[int | None] = [BigEarthNet.class_sets[43].index(name) for name in names]
         except (OSError, ValueError, KeyError, TypeError) as error:
-            raise InputError(f"The labels {path} do not decode.", found=str(error), hint="fetch them again") from error
+            raise InputError(f"the labels {path} do not decode", found=str(error), hint="fetch them again") from error
         if self.nomenclature == 19:  # some of the 43 have no counterpart
             numbers = [BigEarthNet.label_converter.get(number) for number in numbers if number is not None]
         return hot([number for number in numbers if number is not None], self.nomenclature)

@@ -103,7 +103,7 @@ def box_tensors(
     for name in names:
         if name not in classes:
             raise InputError(
-                f"{path} names a class that the dataset does not have.", found=name, expected=", ".join(classes)
+                f"{path} names a class that the dataset does not have", found=name, expected=", ".join(classes)
             )
     tensor = torch.tensor([list(box) for box in boxes], dtype=torch.float32)
     if tensor.ndim == 3:
@@ -141,4 +141,4 @@ def _number(element: ElementTree.Element, key: str, path: Path) -> float:
 
 
 def _broken(path: Path, found: str) -> InputError:
-    return InputError(f"The annotation {path} cannot be read.", found=found, hint="fetch it again")
+    return InputError(f"the annotation {path} cannot be read", found=found, hint="fetch it again")

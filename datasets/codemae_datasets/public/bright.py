@@ -157,7 +157,7 @@ class BRIGHT(DamagePairs):
         self.test_event = None if test_event is None else one_of("event", test_event, EVENTS, self)
         self.one_shot = one_shot
         if one_shot and test_event is None:
-            raise InputError("One-shot transfer needs the event to transfer to.", expected="test_event=...")
+            raise InputError("one-shot transfer needs the event to transfer to", expected="test_event=...")
         #: tiles of each event that have no optical image
         self.left_out: Counter[str] = Counter()
         super().__init__(root, split, bands, transforms, download, checksum, modality, stack)

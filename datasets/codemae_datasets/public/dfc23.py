@@ -95,14 +95,14 @@ class DFC23Track1(PairedDataset):
                 )
         except (ValueError, KeyError, TypeError) as error:
             raise InputError(
-                f"The annotations {path} do not decode.", found=repr(error), expected="a COCO table"
+                f"the annotations {path} do not decode", found=repr(error), expected="a COCO table"
             ) from error
         return notes
 
     def _number(self, name: str, path: Path) -> int:
         if name not in self.classes:
             raise InputError(
-                f"{path} names a class that the dataset does not have.", found=name, expected=", ".join(self.classes)
+                f"{path} names a class that the dataset does not have", found=name, expected=", ".join(self.classes)
             )
         return self.classes.index(name)
 
@@ -113,7 +113,7 @@ class DFC23Track1(PairedDataset):
             try:
                 masks = [segment_mask(note["segment"], height, width) for note in item.label]
             except (ValueError, KeyError, TypeError) as error:
-                raise InputError(f"An outline of {item.files} does not decode.", found=str(error)) from error
+                raise InputError(f"an outline of {item.files} does not decode", found=str(error)) from error
             boxes = [note["box"] for note in item.label]
             sample["bbox_xyxy"] = torch.tensor(boxes, dtype=torch.float32).reshape(-1, 4)
             sample["label"] = torch.tensor([note["label"] for note in item.label], dtype=torch.int64)

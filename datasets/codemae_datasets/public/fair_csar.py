@@ -120,6 +120,6 @@ def _complex(path: Path) -> Tensor:
     """Real and imaginary part, float32 [2, H, W], of the largest matrix of a MATLAB file."""
     matrices = [v for v in read_mat(path).values() if isinstance(v, np.ndarray) and v.ndim == 2 and v.size > 1]
     if not matrices:
-        raise InputError(f"{path} holds no matrix.", hint="fetch it again")
+        raise InputError(f"{path} holds no matrix", hint="fetch it again")
     patch = max(matrices, key=np.size)
     return torch.from_numpy(np.stack([patch.real, patch.imag]).astype(np.float32))

@@ -148,7 +148,7 @@ class FMoWRGB(PublicDataset):
         cut = image[:, rows, columns].contiguous()
         if not cut.numel():
             raise InputError(
-                f"The box in {item.files['boxes']} lies outside its image.",
+                f"the box in {item.files['boxes']} lies outside its image",
                 found=f"{boxes[0]} in {image.shape[2]} x {image.shape[1]} pixels",
                 hint="fetch both again",
             )
@@ -163,8 +163,8 @@ def _read_boxes(path: Path) -> tuple[list[list[float]], list[str]]:
         names = [note["category"] for note in notes]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(
-            f"The annotation {path} cannot be read.", found=f"{type(error).__name__}: {error}", hint="fetch it again"
+            f"the annotation {path} cannot be read", found=f"{type(error).__name__}: {error}", hint="fetch it again"
         ) from error
     if not boxes:
-        raise InputError(f"The annotation {path} holds no box.", hint="fetch it again")
+        raise InputError(f"the annotation {path} holds no box", hint="fetch it again")
     return boxes, names

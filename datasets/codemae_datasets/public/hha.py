@@ -52,13 +52,13 @@ def encode_hha(depth: Array, intrinsics: Array, gravity: Array | None = None) ->
     intrinsics = np.asarray(intrinsics, dtype=np.float64)
     if depth.ndim != 2 or intrinsics.shape != (3, 3):
         raise InputError(
-            "Depth and intrinsics do not fit.",
+            "depth and intrinsics do not fit",
             found=f"depth {list(depth.shape)}, intrinsics {list(intrinsics.shape)}",
             expected="depth [H, W] and intrinsics [3, 3]",
         )
     valid = np.isfinite(depth) & (depth > 0)
     if not valid.any():
-        raise InputError("The depth image holds no depth.", expected="metres, 0 where there is none")
+        raise InputError("the depth image holds no depth", expected="metres, 0 where there is none")
     depth = np.where(valid, depth, 0.0)
     points = point_cloud(depth, intrinsics)
     fine = surface_normals(depth, intrinsics, FINE)

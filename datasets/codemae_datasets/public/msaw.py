@@ -97,7 +97,7 @@ def buildings(labels: Path, image: Path | None) -> Tensor:
     try:
         table = geopandas.read_file(labels)
     except (OSError, ValueError, RuntimeError) as error:
-        raise InputError(f"The labels {labels} do not decode.", found=str(error), hint="fetch them again") from error
+        raise InputError(f"the labels {labels} do not decode", found=str(error), hint="fetch them again") from error
     shapes = [] if table.empty else [g for g in table.to_crs(crs).geometry if g is not None and not g.is_empty]
     if not shapes:
         return torch.zeros(shape, dtype=torch.int64)

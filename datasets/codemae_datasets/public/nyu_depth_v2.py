@@ -109,11 +109,11 @@ class NYUDepthV2(DepthDataset):
                 raw = file["labels"][n].T.astype(np.int64)
         except (OSError, KeyError, IndexError, ValueError) as error:
             raise InputError(
-                f"Frame {item.label} of {path} cannot be read.", found=str(error), hint="fetch it again"
+                f"frame {item.label} of {path} cannot be read", found=str(error), hint="fetch it again"
             ) from error
         if raw.max(initial=0) >= len(self.mapping):
             raise InputError(
-                f"Frame {item.label} of {path} has a label that the mapping lacks.",
+                f"frame {item.label} of {path} has a label that the mapping lacks",
                 found=str(raw.max()),
                 expected=f"0 to {len(self.mapping) - 1}",
                 hint="fetch classMapping40.mat again",

@@ -79,7 +79,7 @@ def yolo_boxes(path: Path, width: int, height: int, classes: int) -> tuple[Tenso
             if not line.strip():
                 continue
             raise InputError(
-                f"The labels {path} do not decode.",
+                f"the labels {path} do not decode",
                 found=f"line {number}: {line.strip()[:60]!r}",
                 expected=f"a class from 0 to {classes - 1}, then 4 or 8 numbers",
             )

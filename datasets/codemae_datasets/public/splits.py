@@ -29,7 +29,7 @@ def split_by_ratio(labels: Sequence[int], ratio: float, seed: int = 0) -> tuple[
     """
     if not 0 < ratio < 1:
         raise InputError(
-            f"{ratio:g} is not a ratio to split by.", expected="a number between 0 and 1", hint="use 0.2 for 20 %"
+            f"{ratio:g} is not a ratio to split by", expected="a number between 0 and 1", hint="use 0.2 for 20 %"
         )
     first: list[int] = []
     second: list[int] = []
@@ -52,7 +52,7 @@ def few_shot(labels: Sequence[int], k: int, seed: int = 0) -> list[int]:
         InputError: ``k`` is less than one.
     """
     if k < 1:
-        raise InputError(f"{k} is not a number of shots.", expected="1 or more")
+        raise InputError(f"{k} is not a number of shots", expected="1 or more")
     return sorted(i for members in _shuffled(labels, seed) for i in members[:k])
 
 

@@ -104,7 +104,7 @@ class SSL4EOS12(PairedDataset):
         )
         if len(scenes) <= item.label:
             raise InputError(
-                f"{folder} has too few scenes.", found=str(len(scenes)), expected=str(SEASONS), hint="fetch it again"
+                f"{folder} has too few scenes", found=str(len(scenes)), expected=str(SEASONS), hint="fetch it again"
             )
         return scenes[item.label]
 
@@ -132,6 +132,6 @@ def read_bands(folder: Path, bands: Sequence[str]) -> Tensor:
                 layers.append(file.read(1, out_shape=(SIDE, SIDE)).astype(np.float32))
         except rasterio.errors.RasterioError as error:
             raise InputError(
-                f"The image {path} does not decode.", found=reason(error, path), hint="fetch it again"
+                f"the image {path} does not decode", found=reason(error, path), hint="fetch it again"
             ) from error
     return torch.from_numpy(np.stack(layers))

@@ -124,7 +124,7 @@ class SUNRGBD(DepthDataset):
                 labels = file[file["SUNRGBD2Dseg"]["seglabel"][item.label][0]][()].T.astype(np.int64)
         except (OSError, KeyError, IndexError, ValueError) as error:
             raise InputError(
-                f"The labels {item.files['mask']} cannot be read.",
+                f"the labels {item.files['mask']} cannot be read",
                 found=f"entry {item.label}: {error}",
                 hint="fetch the toolbox again",
             ) from error
@@ -136,7 +136,7 @@ class SUNRGBD(DepthDataset):
             matrix = np.array(path.read_text(encoding="utf-8").split(), dtype=np.float64).reshape(3, 3)
         except (OSError, ValueError) as error:
             raise InputError(
-                f"The intrinsics {path} cannot be read.",
+                f"the intrinsics {path} cannot be read",
                 found=str(error),
                 expected="nine numbers",
                 hint="fetch it again",

@@ -167,11 +167,9 @@ def read_label(path: Path) -> list[tuple[BaseGeometry, str]]:
         found = [(wkt.loads(f["wkt"]), f["properties"].get("subtype", "no-damage")) for f in features]
     except (OSError, ValueError, KeyError, TypeError, AttributeError, ShapelyError) as error:
         raise InputError(
-            f"The label {path} cannot be read.", found=f"{type(error).__name__}: {error}", hint="fetch it again"
+            f"the label {path} cannot be read", found=f"{type(error).__name__}: {error}", hint="fetch it again"
         ) from error
     for _, level in found:
         if level not in LEVELS:
-            raise InputError(
-                f"The label {path} has a damage level that is no class.", found=level, expected=", ".join(LEVELS)
-            )
+            raise InputError(f"the label {path} has an unknown damage level", found=level, expected=", ".join(LEVELS))
     return found
