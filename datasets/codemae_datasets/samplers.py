@@ -122,6 +122,65 @@ class PairBatchSampler(Sampler[list[Any]]):
         return len(self.batches())
 
 
+class EpochBatches(Sampler[list[int]]):
+    """Batch sampler of one rank over a dataset of known length, each epoch in an order of its own.
+
+    Args:
+        length: samples of the dataset.
+        batch: items per batch over all ranks; divides by ``world``.
+        seed: of the orders.
+        rank, world: this process, number of processes.
+        accumulate: batches per optimizer step; an epoch ends with a whole step.
+        samples: items of an epoch: the dataset is repeated and cut to so many before it is shuffled; None: its length.
+
+    What does not fill a step is left out of the epoch, and another epoch leaves out others. Set ``epoch`` and ``start``
+    (batches of the epoch already done) before iterating.
+
+    Raises:
+        InputError: the dataset is empty, the batch does not divide by the ranks, or the dataset does not fill one step.
+    """
+
+    def __init__(
+        self,
+        length: int,
+        batch: int,
+        seed: int = 0,
+        rank: int = 0,
+        world: int = 1,
+        accumulate: int = 1,
+        samples: int | None = None,
+    ) -> None:
+        if batch % world:
+            raise InputError(
+                "the batch cannot be dealt out evenly",
+                found=f"{batch} items, {world} processes",
+                expected=f"a multiple of {world}",
+                hint=f"set train.batch={max(world, batch // world * world) * accumulate}",
+            )
+        self.length, self.batch, self.seed = length, batch, seed
+        self.rank, self.world, self.accumulate = rank, world, accumulate
+        self.samples = length if samples is None else samples
+        self.epoch = 0
+        self.start = 0
+        if not length or not len(self):
+            raise InputError(
+                "an optimizer step needs more samples than there are",
+                found=f"{self.samples if length else 0} samples, {batch * accumulate} in a step",
+                hint=f"set train.batch={max(self.samples, 1)} or less" if length else "check which samples are chosen",
+            )
+
+    def __iter__(self) -> Iterator[list[int]]:
+        order = (torch.randperm(self.samples, generator=seeded(self.seed, self.epoch)) % self.length).tolist()
+        share = self.batch // self.world
+        for number in range(self.start, len(self)):
+            first = number * self.batch + self.rank * share
+            yield order[first : first + share]
+
+    def __len__(self) -> int:
+        """Batches of a whole epoch."""
+        return self.samples // (self.batch * self.accumulate) * self.accumulate
+
+
 # ---------------------------------------------------------------------------------------------------- windows
 
 

@@ -17,7 +17,10 @@ from codemae_train.checkpoint import (
     save_checkpoint,
 )
 from codemae_train.config import load_recipe, recipe_text, shipped_recipes
-from codemae_train.pretrain import Run, launched_world, make_fabric, make_views, peak_rate, prepare, rate_at, save
+from codemae_train.devices import launched_world, make_fabric
+from codemae_train.loop import prepare, save
+from codemae_train.methods.pretrain import Pretraining, peak_rate, rate_at
+from codemae_train.run import Run
 from support.pairs import make_ospretrain
 from torch import nn
 
@@ -77,7 +80,7 @@ def prepared(folder: Path, *changes: str) -> Run:
     overrides = [f"data.root={data}", "train.batch=4", "train.devices=1", "data.use=paired", "train.accelerator=cpu"]
     overrides += ["model.encoder=tiny", "model.img_size=64", "model.distill=false", "train.precision=32-true"]
     recipe = load_recipe("ablation", [*overrides, *changes])
-    return prepare(recipe, folder, make_fabric(recipe.train), Reporter())
+    return prepare(Pretraining(recipe), folder, make_fabric(recipe.train), Reporter())
 
 
 def test_masks_per_pair_or_per_batch(tmp_path: Path) -> None:
@@ -85,7 +88,8 @@ def test_masks_per_pair_or_per_batch(tmp_path: Path) -> None:
     for masks in ("pair", "batch"):
         run = prepared(tmp_path, f"train.masks={masks}")
         batch = collate([run.source[i] for i in run.sampler.batches()[0]])
-        _, noise = make_views(run, batch, seeded(0))
+        assert isinstance(run.method, Pretraining)
+        _, noise = run.method.make_views(run, batch, seeded(0))
         rows[masks] = len(random_masking(noise).keep.sort(dim=1).values.unique(dim=0))
     assert rows == {"pair": 4, "batch": 1}
 

@@ -25,8 +25,12 @@ import torch
 import torch.nn.functional as F
 from codemae_datasets.pairs import PairSource, collate
 from codemae_datasets.samplers import seeded
+from codemae_datasets.transforms import PairTransform
 from codemae_train.config import Recipe, load_recipe
-from codemae_train.pretrain import Run, fit, make_fabric, open_source, prepare, to_device
+from codemae_train.devices import make_fabric, to_device
+from codemae_train.loop import fit, prepare
+from codemae_train.methods.pretrain import Pretraining, open_source
+from codemae_train.run import Run
 from torch import Tensor
 
 from codemae_geo.losses.reconstruction import masked_mse, normalise_patches, patchify, unpatchify
@@ -97,7 +101,8 @@ def train_and_measure(variant: str, seed: int, overrides: list[str], folder: Pat
     torch.set_num_threads(threads)
     recipe = load_recipe("small", [*overrides, f"train.seed={seed}"])
     source = memory_pairs(recipe)
-    run = prepare(recipe, folder, make_fabric(recipe.train), Reporter(), (source, source.held_out_items()))
+    method = Pretraining(recipe, (source, source.held_out_items()))
+    run = prepare(method, folder, make_fabric(recipe.train), Reporter())
     folder.mkdir(parents=True, exist_ok=True)
     began, final = time.perf_counter(), run.total_steps
     points = [{"step": 0, **measure(run, source.held_out_items())}]
@@ -143,8 +148,14 @@ def measure(run: Run, items: Sequence[int]) -> dict[str, float]:
 def held_out_views(run: Run, items: Sequence[int]) -> tuple[Tensor, Tensor]:
     """Normalised held-out images [N, 3, size, size] of both modalities, whole windows resized."""
     batch = to_device(collate([run.source[item] for item in items]), run.fabric.device)
-    views = run.transform(batch)
+    views = transform(run)(batch)
     return views.rgb, views.sar
+
+
+def transform(run: Run) -> PairTransform:
+    """What makes network inputs of a run's batches."""
+    assert isinstance(run.method, Pretraining)
+    return run.method.transform
 
 
 def retrieval(queries: Tensor, keys: Tensor) -> float:
@@ -190,7 +201,7 @@ def pictures(run: Run, items: Sequence[int]) -> dict[str, Tensor]:
 
 
 def _unit(run: Run, image: Tensor, key: str) -> Tensor:
-    mean, std = getattr(run.transform, f"{key}_stats")[0]
+    mean, std = getattr(transform(run), f"{key}_stats")[0]
     return (image * std.view(3, 1, 1) + mean.view(3, 1, 1)).clamp(0, 1)
 
 

@@ -74,7 +74,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     except Exception as error:  # torch raises many kinds for a file that is not its own
         raise ModelError(f"{path} cannot be read as a checkpoint", found=str(error).splitlines()[0]) from error
     if not isinstance(state, dict) or state.get("format") != FORMAT:
-        raise ModelError(f"{path} is not a checkpoint of a pretraining run", expected=f"format {FORMAT}")
+        raise ModelError(f"{path} is not a checkpoint of a run", expected=f"format {FORMAT}")
     return state
 
 

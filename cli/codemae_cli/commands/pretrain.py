@@ -47,7 +47,8 @@ def pretrain(
 
     try:
         from codemae_train.config import load_recipe
-        from codemae_train.pretrain import pretrain as run
+        from codemae_train.loop import train
+        from codemae_train.methods.pretrain import Pretraining
         from lightning.fabric.utilities.rank_zero import rank_zero_only
     except ModuleNotFoundError as error:
         raise InputError(
@@ -62,7 +63,9 @@ def pretrain(
     first = getattr(rank_zero_only, "rank", 0) == 0  # of several processes one speaks
     reporter = make_reporter(progress, quiet) if first else Reporter()
     try:
-        result = run(loaded, folder, resume=resume, dry_run=dry_run, overwrite=overwrite, reporter=reporter)
+        result = train(
+            Pretraining(loaded), folder, resume=resume, dry_run=dry_run, overwrite=overwrite, reporter=reporter
+        )
     finally:
         close(reporter)
     if not first:
