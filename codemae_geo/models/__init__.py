@@ -20,9 +20,9 @@ from torch import nn
 
 from codemae_geo.errors import ModelError
 from codemae_geo.models.codemae import CoDeMAE, DualEncoder
-from codemae_geo.models.cross_scale_mae import CrossScaleMAE
+from codemae_geo.models.cross_scale_mae import CrossScaleEncoder, CrossScaleMAE
 from codemae_geo.models.damageformer import DamageFormer
-from codemae_geo.models.decur import DeCUR
+from codemae_geo.models.decur import DeCUR, DeCUREncoder
 from codemae_geo.models.detector import Detector
 from codemae_geo.models.encoder import encoder_config
 from codemae_geo.models.hivit import HiViT
@@ -32,9 +32,11 @@ from codemae_geo.models.upernet import UperNet
 __all__ = [
     "ARCHITECTURES",
     "CoDeMAE",
+    "CrossScaleEncoder",
     "CrossScaleMAE",
     "DamageFormer",
     "DeCUR",
+    "DeCUREncoder",
     "Detector",
     "DualEncoder",
     "HiViT",
@@ -53,6 +55,8 @@ ARCHITECTURES: dict[str, type[nn.Module]] = {
     "codemae": CoDeMAE,  # forward(rgb, sar) -> the losses of pretraining
     "cross-scale-mae": CrossScaleMAE,  # forward(image) -> the losses of pretraining
     "decur": DeCUR,  # forward(two views, two views) -> the losses of pretraining
+    "cross-scale-encoder": CrossScaleEncoder,  # forward(image of each sensor) -> [B,D] of each
+    "decur-encoder": DeCUREncoder,  # forward(image of each stream) -> [B,F] of each
     "encoder": DualEncoder,  # forward(optical, sar) -> (optical [B,D], sar [B,D])
     "backbone": HiViT,  # num_outs=3|4|5: forward(image) -> list of maps, finest first
 }

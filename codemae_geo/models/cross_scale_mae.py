@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
 import torch
@@ -30,6 +30,7 @@ from codemae_geo.losses.contrast import gather_rows
 from codemae_geo.losses.cross_scale import cross_scale_contrast, cross_scale_prediction
 from codemae_geo.losses.reconstruction import masked_mse, patchify
 from codemae_geo.models.codemae import Masking, random_masking
+from codemae_geo.models.encoder import Sensor
 from codemae_geo.models.hivit import (
     AttentionBlock,
     pad_to_multiple,
@@ -134,8 +135,8 @@ class _PatchEmbed(nn.Module):
         return self.proj(image).flatten(2).transpose(1, 2)
 
 
-class CrossScaleMAE(nn.Module):
-    """A ViT, its decoder, a predictor between scales and the three losses.
+class CrossScaleEncoder(nn.Module):
+    """The ViT by itself: a backbone for optical and SAR images alike.
 
     Args:
         variant: "tiny", "small", "base" or "large"; the widths and depths below replace its own.
@@ -143,11 +144,96 @@ class CrossScaleMAE(nn.Module):
         patch: side of a patch in pixels.
         channels: bands.
         embed_dim, depth, num_heads: of the encoder.
+        norm_order: "pre" as a ViT; "post" as the published program's blocks with ``--use_xformers``. Weights of one
+            order give wrong features in the other.
+        sensors: what it was trained on, in the order of the inputs of its package.
+
+    Raises:
+        ModelError: a value that cannot be used, named.
+    """
+
+    def __init__(
+        self,
+        variant: str = "base",
+        img_size: int = 128,
+        patch: int = 16,
+        channels: int = 3,
+        embed_dim: int | None = None,
+        depth: int | None = None,
+        num_heads: int | None = None,
+        norm_order: NormOrder = "pre",
+        sensors: Sequence[Sensor] = ("optical",),
+    ) -> None:
+        super().__init__()
+        size = _size(variant, embed_dim=embed_dim, depth=depth, num_heads=num_heads)
+        dim, heads = size["embed_dim"], size["num_heads"]
+        if norm_order not in ("pre", "post"):
+            raise ModelError("unknown order of norms", found=repr(norm_order), expected="'pre' or 'post'")
+        if img_size % patch or img_size < patch:
+            raise ModelError("img_size cannot be used", found=str(img_size), expected=f"a multiple of {patch}")
+        _fits("embed_dim", dim, heads)
+        self.patch, self.norm_order, self.sensors = patch, norm_order, tuple(sensors)
+        self.num_features = self.embed_dim = dim
+        self.side = img_size // patch
+        self.patch_embed = _PatchEmbed(channels, dim, patch)
+        self.cls_token = nn.Parameter(torch.zeros(1, 1, dim))
+        self.encoder_pos_embed = nn.Parameter(torch.zeros(1, self.side**2 + 1, dim), requires_grad=False)
+        self.encoder = _blocks(norm_order, dim, heads, size["depth"])
+        self.encoder_norm = nn.LayerNorm(dim, eps=1e-6)  # no loss reads it; probes do
+
+    def encode(self, image: Tensor, keep: Tensor | None = None) -> Tensor:
+        """Tokens after the last block, before any norm, the class token first.
+
+        Args:
+            image: [B, C, H, W]; sides that do not divide by the patch are padded by their last row and column, and
+                positions of another grid than the stored one are resampled.
+            keep: [B, K] numbers of the patches to see; None sees all.
+
+        Returns:
+            [B, 1 + K, D], or [B, 1 + L, D].
+        """
+        image = pad_to_multiple(image, self.patch)
+        grid = (image.shape[-2] // self.patch, image.shape[-1] // self.patch)
+        stored = self.encoder_pos_embed[:, 1:]
+        x = self.patch_embed(image)
+        x = x + (stored if grid == (self.side, self.side) else resample_positions(stored, grid))
+        if keep is not None:
+            x = select_patches(x, keep)
+        first = (self.cls_token + self.encoder_pos_embed[:, :1]).expand(len(x), -1, -1)
+        x = torch.cat([first.to(x.dtype), x], dim=1)
+        for block in self.encoder:
+            x = block(x)
+        return x
+
+    def forward_features(self, image: Tensor) -> Tensor:
+        """What published probes read: all tokens after the final norm, [B, 1 + L, D], the class token first."""
+        return self.encoder_norm(self.encode(image))
+
+    def dense(self, image: Tensor, sensor: Sensor, stride: int = 16) -> Tensor:
+        """The patch tokens as a map [B, D, H / patch, W / patch] of an image whose sides divide by the patch.
+
+        Args:
+            image: [B, C, H, W], normalised.
+            sensor: not looked at: all images pass the same weights.
+            stride: that of the map; the patch is the only one there is.
+        """
+        x = self.encode(image)[:, 1:].transpose(1, 2)
+        return x.unflatten(2, (-(-image.shape[-2] // self.patch), -(-image.shape[-1] // self.patch)))
+
+    def forward(self, *images: Tensor) -> Any:
+        """Mean patch token of each batch [B, C, H, W], what the contrast between scales trains: tuple of [B, D]."""
+        return tuple(self.encode(image)[:, 1:].mean(dim=1) for image in images)
+
+
+class CrossScaleMAE(CrossScaleEncoder):
+    """The ViT with its decoder, a predictor between scales and the three losses.
+
+    Args:
+        variant, img_size, patch, channels, embed_dim, depth, num_heads, norm_order, sensors: of the encoder, see
+            :class:`CrossScaleEncoder`.
         decoder_dim, decoder_depth, decoder_heads: of the decoder.
         predictor_dim: hidden width of the predictor; its batch norm counts patches, not channels, as published.
         mask_ratio: share of patches removed, drawn separately for the two scales.
-        norm_order: "pre" as a ViT; "post" as the published program's blocks with ``--use_xformers``. Weights of one
-            order give wrong features in the other.
         crop_scale: share of the area that the second scale's window has.
         temperature: of the contrast between scales.
 
@@ -170,65 +256,37 @@ class CrossScaleMAE(nn.Module):
         predictor_dim: int = 2048,
         mask_ratio: float = 0.75,
         norm_order: NormOrder = "pre",
-        crop_scale: tuple[float, float] = (0.25, 0.75),
+        crop_scale: Sequence[float] = (0.25, 0.75),
         temperature: float = 0.5,
+        sensors: Sequence[Sensor] = ("optical",),
     ) -> None:
-        super().__init__()
-        if variant not in VARIANTS:
-            raise ModelError("unknown size of the model", found=repr(variant), expected=", ".join(VARIANTS))
-        if norm_order not in ("pre", "post"):
-            raise ModelError("unknown order of norms", found=repr(norm_order), expected="'pre' or 'post'")
-        if img_size % patch or img_size < patch:
-            raise ModelError("img_size cannot be used", found=str(img_size), expected=f"a multiple of {patch}")
-        side = img_size // patch
-        if not 0 < mask_ratio < 1 or int(side * side * (1 - mask_ratio)) < 1:
+        super().__init__(variant, img_size, patch, channels, embed_dim, depth, num_heads, norm_order, sensors)
+        size = _size(variant, decoder_dim=decoder_dim, decoder_depth=decoder_depth, decoder_heads=decoder_heads)
+        width, heads = size["decoder_dim"], size["decoder_heads"]
+        _fits("decoder_dim", width, heads)
+        if not 0 < mask_ratio < 1 or int(self.side**2 * (1 - mask_ratio)) < 1:
             raise ModelError(
-                "mask_ratio cannot be used",
-                found=str(mask_ratio),
-                expected="above 0, below 1, one patch or more left",
+                "mask_ratio cannot be used", found=str(mask_ratio), expected="above 0, below 1, one patch or more left"
             )
-        if not 0 < crop_scale[0] <= crop_scale[1] <= 1:
+        if len(crop_scale) != 2 or not 0 < crop_scale[0] <= crop_scale[1] <= 1:
             raise ModelError(
                 "crop_scale cannot be used", found=str(tuple(crop_scale)), expected="smallest, largest share in (0, 1]"
             )
-        asked = {
-            "embed_dim": embed_dim,
-            "depth": depth,
-            "num_heads": num_heads,
-            "decoder_dim": decoder_dim,
-            "decoder_depth": decoder_depth,
-            "decoder_heads": decoder_heads,
-        }
-        size = VARIANTS[variant] | {key: value for key, value in asked.items() if value is not None}
-        dim, width = size["embed_dim"], size["decoder_dim"]
-        for name, d, heads in (("embed_dim", dim, size["num_heads"]), ("decoder_dim", width, size["decoder_heads"])):
-            if d % heads or d % 4:
-                raise ModelError(f"{name} cannot be used", found=str(d), expected=f"a multiple of 4 and {heads}")
-        self.patch, self.mask_ratio, self.norm_order = patch, mask_ratio, norm_order
-        self.crop_scale, self.temperature = (crop_scale[0], crop_scale[1]), temperature
-        self.num_features = self.embed_dim = dim
-        block = AttentionBlock if norm_order == "pre" else PostNormBlock
-        eps = 1e-6 if norm_order == "pre" else 1e-5  # xFormers' norms have torch's default
-
-        self.patch_embed = _PatchEmbed(channels, dim, patch)
-        self.cls_token = nn.Parameter(torch.zeros(1, 1, dim))
-        self.encoder_pos_embed = nn.Parameter(torch.zeros(1, side * side + 1, dim), requires_grad=False)
-        self.encoder = nn.ModuleList(block(dim, size["num_heads"], 4.0, eps) for _ in range(size["depth"]))
-        self.encoder_norm = nn.LayerNorm(dim, eps=1e-6)  # no loss reads it; probes do
-        self.decoder_embed = nn.Linear(dim, width)
+        self.mask_ratio, self.temperature = mask_ratio, temperature
+        self.crop_scale = (crop_scale[0], crop_scale[1])
+        self.encoder_norm.requires_grad_(False)  # kept for the names of the checkpoints
+        self.decoder_embed = nn.Linear(self.embed_dim, width)
         self.mask_token = nn.Parameter(torch.zeros(1, 1, width))
-        self.decoder_pos_embed = nn.Parameter(torch.zeros(1, side * side + 1, width), requires_grad=False)
-        self.decoder = nn.ModuleList(
-            block(width, size["decoder_heads"], 4.0, eps) for _ in range(size["decoder_depth"])
-        )
+        self.decoder_pos_embed = nn.Parameter(torch.zeros(1, self.side**2 + 1, width), requires_grad=False)
+        self.decoder = _blocks(norm_order, width, heads, size["decoder_depth"])
         self.decoder_norm = nn.LayerNorm(width, eps=1e-6)
         self.decoder_pred = nn.Linear(width, patch * patch * channels)
         self.predictor = nn.Sequential(
-            nn.Linear(width, predictor_dim), nn.BatchNorm1d(side * side), nn.ReLU(), nn.Linear(predictor_dim, width)
+            nn.Linear(width, predictor_dim), nn.BatchNorm1d(self.side**2), nn.ReLU(), nn.Linear(predictor_dim, width)
         )
-        self._initialise(side)
+        self._initialise()
 
-    def _initialise(self, side: int) -> None:
+    def _initialise(self) -> None:
         """MAE's start: Xavier for linear layers and patches, sine-cosine positions, 0 for the class token's place."""
         for module in self.modules():
             if isinstance(module, nn.Linear):
@@ -239,33 +297,9 @@ class CrossScaleMAE(nn.Module):
         nn.init.normal_(self.mask_token, std=0.02)
         if not self.encoder_pos_embed.is_meta:
             for table in (self.encoder_pos_embed, self.decoder_pos_embed):
-                table.data[0, 1:].copy_(sincos_positions(side, table.shape[-1]))
+                table.data[0, 1:].copy_(sincos_positions(self.side, table.shape[-1]))
 
     # -- parts of a step
-
-    def encode(self, image: Tensor, keep: Tensor | None = None) -> Tensor:
-        """Tokens after the last block, before any norm, the class token first.
-
-        Args:
-            image: [B, C, H, W]; sides that do not divide by the patch are padded by their last row and column, and
-                positions of another grid than the stored one are resampled.
-            keep: [B, K] numbers of the patches to see; None sees all.
-
-        Returns:
-            [B, 1 + K, D], or [B, 1 + L, D].
-        """
-        image = pad_to_multiple(image, self.patch)
-        grid = (image.shape[-2] // self.patch, image.shape[-1] // self.patch)
-        stored = self.encoder_pos_embed[:, 1:]
-        side = math.isqrt(stored.shape[1])
-        x = self.patch_embed(image) + (stored if grid == (side, side) else resample_positions(stored, grid))
-        if keep is not None:
-            x = select_patches(x, keep)
-        first = (self.cls_token + self.encoder_pos_embed[:, :1]).expand(len(x), -1, -1)
-        x = torch.cat([first.to(x.dtype), x], dim=1)
-        for block in self.encoder:
-            x = block(x)
-        return x
 
     def decode(self, tokens: Tensor, restore: Tensor) -> Tensor:
         """Normed decoder tokens [B, 1 + L, W] from [B, 1 + K, D] and the place of each patch [B, L]."""
@@ -277,18 +311,19 @@ class CrossScaleMAE(nn.Module):
             x = block(x)
         return self.decoder_norm(x)
 
-    def forward_features(self, image: Tensor) -> Tensor:
-        """What probes read: all tokens after the final norm, [B, 1 + L, D], the class token first."""
-        return self.encoder_norm(self.encode(image))
+    def encoder_state(self) -> dict[str, Tensor]:
+        """The entries of :class:`CrossScaleEncoder`."""
+        return {k: v for k, v in self.state_dict().items() if k.startswith(ENCODER_PREFIXES)}
 
     # -- the step
 
-    def forward(
+    def forward(  # type: ignore[override]
         self,
         image: Tensor,
         crop: Tensor | None = None,
         noise: tuple[Tensor, Tensor] | None = None,
         generator: torch.Generator | None = None,
+        kinds: int = 1,
     ) -> CrossScaleLosses:
         """Losses of one batch.
 
@@ -297,22 +332,24 @@ class CrossScaleMAE(nn.Module):
             crop: the same images at the second scale; None draws a window for the whole batch and resizes it.
             noise: two [B, L], which patches each scale keeps (the smallest); None draws them.
             generator: of the random numbers, on the CPU: window, noise of the image, noise of the crop, in this order.
+            kinds: the rows are so many kinds of images of equal number, one kind after the other, such as optical and
+                SAR; each is contrasted within itself, since the same place in another kind is not another image.
 
         Raises:
             ModelError: a batch of one image, which has nothing to differ from; another size of image.
         """
-        count, size = len(image), tuple(image.shape[-2:])
-        patches = self.decoder_pos_embed.shape[1] - 1
-        if size != (math.isqrt(patches) * self.patch,) * 2:
+        count, size = len(image), (image.shape[-2], image.shape[-1])
+        whole = self.side * self.patch
+        if size != (whole, whole):
             raise ModelError(
                 "the images have another size than the model was built for",
                 found=f"{size[0]} x {size[1]} pixels",
-                expected=f"{math.isqrt(patches) * self.patch} x {math.isqrt(patches) * self.patch}",
+                expected=f"{whole} x {whole}",
             )
         if crop is None:
-            crop = resized_crop(image, draw_crop((size[0], size[1]), self.crop_scale, generator=generator), size[0])
+            crop = resized_crop(image, draw_crop(size, self.crop_scale, generator=generator), whole)
         if noise is None:
-            drawn = [torch.rand(count, patches, generator=generator).to(image.device) for _ in range(2)]
+            drawn = [torch.rand(count, self.side**2, generator=generator).to(image.device) for _ in range(2)]
             noise = (drawn[0], drawn[1])
         # nothing in the network mixes the rows of a batch, so both scales pass at once
         both = torch.cat([image, crop])
@@ -321,24 +358,53 @@ class CrossScaleMAE(nn.Module):
         decoded = self.decode(tokens, masking.restore)[:, 1:]
 
         target = select_patches(patchify(both, self.patch), masking.removed)
-        predicted = self.decoder_pred(select_patches(decoded, masking.removed)).float()
-        # every image hides as many patches: the mean over both, twice, is the sum of the two means
-        reconstruction = 2 * masked_mse(predicted, target)
+        predicted = self.decoder_pred(select_patches(decoded, masking.removed))
         of_image, of_crop = decoded.chunk(2)
-        prediction = cross_scale_prediction(self.predictor(of_crop).float(), of_image.float())
-        means = [gather_rows(x, "exact")[0] for x in tokens[:, 1:].float().mean(dim=1).chunk(2)]
-        if len(means[0]) < 2:
+        # every image hides as many patches: the mean over both, twice, is the sum of the two means
+        reconstruction = 2 * masked_mse(_exact(predicted), _exact(target))
+        prediction = cross_scale_prediction(_exact(self.predictor(of_crop)), _exact(of_image))
+        means = _exact(tokens[:, 1:]).mean(dim=1).reshape(2, kinds, count // kinds, -1)
+        contrast = torch.stack([self._contrast(means[0, i], means[1, i]) for i in range(kinds)]).mean()
+        return CrossScaleLosses(reconstruction + prediction + contrast, reconstruction, prediction, contrast)
+
+    def _contrast(self, image: Tensor, crop: Tensor) -> Tensor:
+        first, second = gather_rows(image, "exact")[0], gather_rows(crop, "exact")[0]
+        if len(first) < 2:
             raise ModelError(
                 "the contrast between scales needs other images to differ from",
                 found="a batch of one image",
                 expected="2 or more",
             )
-        contrast = cross_scale_contrast(means[0], means[1], self.temperature)
-        return CrossScaleLosses(reconstruction + prediction + contrast, reconstruction, prediction, contrast)
+        with torch.autocast(first.device.type, enabled=False):
+            return cross_scale_contrast(first, second, self.temperature)
+
+
+def _exact(x: Tensor) -> Tensor:
+    """At least float32, for sums of many small numbers."""
+    return x if x.dtype == torch.float64 else x.float()
+
+
+def _size(variant: str, **asked: int | None) -> dict[str, int]:
+    if variant not in VARIANTS:
+        raise ModelError("unknown size of the model", found=repr(variant), expected=", ".join(VARIANTS))
+    return VARIANTS[variant] | {key: value for key, value in asked.items() if value is not None}
+
+
+def _fits(name: str, dim: int, heads: int) -> None:
+    if dim % heads or dim % 4:
+        raise ModelError(f"{name} cannot be used", found=str(dim), expected=f"a multiple of 4 and {heads}")
+
+
+def _blocks(norm_order: str, dim: int, heads: int, depth: int) -> nn.ModuleList:
+    if norm_order == "pre":
+        return nn.ModuleList(AttentionBlock(dim, heads, 4.0, 1e-6) for _ in range(depth))
+    return nn.ModuleList(PostNormBlock(dim, heads, 4.0, 1e-5) for _ in range(depth))  # xFormers' eps is torch's
 
 
 # ---------------------------------------------------------------- checkpoints
 
+#: what of a pretraining checkpoint the encoder has; ``encoder_`` are its positions and norm
+ENCODER_PREFIXES = ("cls_token", "encoder", "patch_embed")
 #: names of one block in checkpoints written with xFormers -> names here; q, k and v become one
 _XFORMERS = {
     "wrap_att.norm": "norm1",

@@ -29,7 +29,10 @@ from torch import Tensor, nn
 from codemae_geo.errors import ModelError
 from codemae_geo.losses.contrast import gather_rows
 from codemae_geo.losses.redundancy import OFF_DIAGONAL, RedundancyLosses, common_dimensions, decur_loss
+from codemae_geo.models.encoder import Sensor
 
+#: what of a pretraining checkpoint the encoder has
+ENCODER_PREFIXES = ("backbone_", "da1_", "da2_")
 Backbone = Literal["resnet18", "resnet50", "vit_tiny", "vit_small"]
 #: name here -> (name in timm, settings)
 BACKBONES: dict[str, tuple[str, dict[str, Any]]] = {
@@ -188,6 +191,19 @@ def encode(backbone: nn.Module, x: Tensor, attention: Mapping[str, nn.Module] | 
     return features[:, 0]
 
 
+def add_attention(owner: nn.Module, stream: int, features: int, img_size: int) -> None:
+    """Give a model the attention modules of a stream, under their names in the checkpoints: ``da1_l3``, ``da1_l4``."""
+    for layer, settings in _ATTENTION.items():
+        width = features // (2 if layer == "layer3" else 1)
+        size = img_size // (16 if layer == "layer3" else 32)
+        owner.add_module(f"da{stream}_l{layer[-1]}", DeformableAttention(width, size, *settings))
+
+
+def find_attention(owner: nn.Module, stream: int) -> dict[str, nn.Module]:
+    """The attention modules of a stream by the layer that they stand after."""
+    return {layer: owner.get_submodule(f"da{stream}_l{layer[-1]}") for layer in _ATTENTION}
+
+
 def make_projector(features: int, widths: Sequence[int]) -> nn.Sequential:
     """Linear layers without bias, batch norm and ReLU between them: [B, features] -> [B, widths[-1]]."""
     layers: list[nn.Module] = []
@@ -261,10 +277,10 @@ class DeCUR(nn.Module):
         self.rda = rda
         if rda:
             for stream in (1, 2):
-                for layer, settings in _ATTENTION.items():
-                    width = self.num_features // (2 if layer == "layer3" else 1)
-                    size = img_size // (16 if layer == "layer3" else 32)
-                    self.add_module(f"da{stream}_l{layer[-1]}", DeformableAttention(width, size, *settings))
+                add_attention(self, stream, self.num_features, img_size)
+            if attention == "first":  # as published these keep their random start
+                for module in find_attention(self, 2).values():
+                    module.requires_grad_(False)
         self.projector1 = make_projector(self.num_features, projector)
         self.projector2 = self.projector1 if projectors == "tied" else make_projector(self.num_features, projector)
         # its running statistics are entries of the published checkpoints; the loss standardises by the batch itself
@@ -274,9 +290,11 @@ class DeCUR(nn.Module):
 
     def attention_of(self, stream: int) -> dict[str, nn.Module] | None:
         """The attention modules that a stream (1 or 2) is encoded with; None without RDA."""
-        if not self.rda:
-            return None
-        return {layer: self.get_submodule(f"da{stream}_l{layer[-1]}") for layer in _ATTENTION}
+        return find_attention(self, stream) if self.rda else None
+
+    def encoder_state(self) -> dict[str, Tensor]:
+        """The entries of :class:`DeCUREncoder`: each stream's own attention, as downstream programs load it."""
+        return {k: v for k, v in self.state_dict().items() if k.startswith(ENCODER_PREFIXES)}
 
     def encode(self, image: Tensor, stream: int) -> Tensor:
         """Vectors [B, F] of images of modality 1 or 2, through the stream's own attention."""
@@ -310,14 +328,96 @@ class DeCUR(nn.Module):
     @torch.no_grad()
     def _track(self, embeddings: Sequence[Tensor]) -> None:
         """Let the running statistics of the last norm follow the embeddings of a step."""
+        kind = self.projector1[0].weight.dtype
         for z in embeddings:
             if len(z) > 1:
-                self.bn(z.detach().to(self.bn.running_mean.dtype))
+                self.bn(z.detach().to(kind))
 
 
 def _one_of(key: str, found: str, known: Sequence[str]) -> None:
     if found not in known:
         raise ModelError(f"the model has no {key} {found!r}", expected=" or ".join(repr(k) for k in known))
+
+
+class DeCUREncoder(nn.Module):
+    """The encoders by themselves, with their attention: backbones for downstream tasks.
+
+    Args:
+        backbone, channels, rda, img_size: as in :class:`DeCUR`; ``channels`` of one or both streams.
+        sensors: what each stream sees, in the order of the inputs of its package.
+        streams: numbers of the streams in the names of the weights; the published backbone-only files hold one.
+
+    Raises:
+        ModelError: a value that cannot be used, named.
+    """
+
+    def __init__(
+        self,
+        backbone: Backbone = "resnet50",
+        channels: Sequence[int] = (2, 13),
+        sensors: Sequence[Sensor] = ("sar", "optical"),
+        rda: bool = False,
+        img_size: int = 224,
+        streams: Sequence[int] = (1, 2),
+    ) -> None:
+        super().__init__()
+        if not len(channels) == len(sensors) == len(streams):
+            raise ModelError(
+                "channels, sensors and streams do not go together",
+                found=f"{len(channels)}, {len(sensors)} and {len(streams)}",
+                expected="one of each for every stream",
+            )
+        self.sensors, self.streams, self.rda = tuple(sensors), tuple(streams), rda
+        for stream, bands in zip(streams, channels, strict=True):
+            self.add_module(f"backbone_{stream}", make_backbone(backbone, bands, img_size))
+            self.num_features = int(self.get_submodule(f"backbone_{stream}").num_features)  # type: ignore[arg-type]
+            if rda:
+                add_attention(self, stream, self.num_features, img_size)
+
+    def stream_of(self, sensor: Sensor) -> int:
+        """The number of the stream that images of a sensor pass.
+
+        Raises:
+            ModelError: there is none.
+        """
+        if sensor not in self.sensors:
+            raise ModelError("no encoder for this sensor", found=repr(sensor), expected=" or ".join(self.sensors))
+        return self.streams[self.sensors.index(sensor)]
+
+    def attention_of(self, stream: int) -> dict[str, nn.Module] | None:
+        """The stream's own attention modules; None without RDA."""
+        return find_attention(self, stream) if self.rda else None
+
+    def maps(self, image: Tensor, sensor: Sensor) -> list[Tensor]:
+        """A ResNet's maps of strides 8, 16 and 32 [B, C, h, w]."""
+        stream = self.stream_of(sensor)
+        return encode_maps(self.get_submodule(f"backbone_{stream}"), image, self.attention_of(stream))
+
+    def dense(self, image: Tensor, sensor: Sensor, stride: int = 16) -> Tensor:
+        """A map of features [B, C, ceil(H / stride), ceil(W / stride)].
+
+        Args:
+            image: [B, bands, H, W], normalised.
+            sensor: "optical" or "sar".
+            stride: 8, 16 or 32 of a ResNet (layers 2, 3, 4); 16 of a ViT, whose patch tokens after the norm they are.
+        """
+        if self.is_vit:
+            net: Any = self.get_submodule(f"backbone_{self.stream_of(sensor)}")
+            tokens = net.forward_features(image)[:, 1:].transpose(1, 2)
+            return tokens.unflatten(2, (image.shape[-2] // 16, image.shape[-1] // 16))
+        return self.maps(image, sensor)[(8, 16, 32).index(stride)]
+
+    @property
+    def is_vit(self) -> bool:
+        """Whether the streams are ViTs."""
+        return not hasattr(self.get_submodule(f"backbone_{self.streams[0]}"), "layer4")
+
+    def forward(self, *images: Tensor) -> tuple[Tensor, ...]:
+        """One vector for each image, of each stream in order: tuple of [B, F]."""
+        return tuple(
+            encode(self.get_submodule(f"backbone_{stream}"), image, self.attention_of(stream))
+            for stream, image in zip(self.streams, images, strict=True)
+        )
 
 
 class DeCURSegmenter(nn.Module):

@@ -189,3 +189,28 @@ def test_a_batch_of_one_and_another_size_are_refused(model: CrossScaleMAE) -> No
     with pytest.raises(ModelError, match="another size"):
         model(torch.randn(2, 3, 96, 96))
     assert model.forward_features(torch.randn(1, 3, 90, 96)).shape == (1, 37, 64)
+
+
+def test_the_encoder_takes_its_part_of_the_pretraining_model(model: CrossScaleMAE) -> None:
+    shape = {key: TINY[key] for key in ("img_size", "embed_dim", "depth", "num_heads")}
+    encoder = build("cross-scale-encoder", shape)
+    encoder.load_state_dict(model.encoder_state(), strict=True)
+    image = torch.randn(2, 3, 64, 96)
+    with torch.no_grad():
+        tokens = model.encode(image)[:, 1:]
+        assert torch.equal(encoder(image)[0], tokens.mean(dim=1))
+        dense = encoder.dense(image, "optical")
+    assert dense.shape == (2, 64, 4, 6)
+    assert torch.equal(dense[:, :, 1, 2], tokens[:, 8])
+
+
+def test_two_kinds_are_contrasted_apart(model: CrossScaleMAE, io: dict[str, Tensor]) -> None:
+    model.eval()
+    noise = (io["noise_original"], io["noise_crop"])
+    with torch.no_grad():
+        apart = [
+            model(io["img_original"][rows], io["img_crop"][rows], (noise[0][rows], noise[1][rows])).contrast
+            for rows in (slice(0, 2), slice(2, 4))
+        ]
+        both = model(io["img_original"], io["img_crop"], noise, kinds=2).contrast
+    assert float(both) == pytest.approx(float(sum(apart)) / 2, rel=1e-5)

@@ -250,3 +250,24 @@ def test_geonrw_head(reference: Path) -> None:
     assert float(loss.detach()) == pytest.approx(listed["loss_ignore_0_float64"], rel=1e-8)
     loss.backward()
     assert_gradients(head, listed["grad_norms_float64"], rel=1e-8)
+
+
+# ---------------------------------------------------------------- encoders alone
+
+
+@pytest.mark.parametrize("config", [{"rda": True}, {"backbone": "vit_tiny"}])
+def test_the_encoder_takes_its_part_of_the_pretraining_model(config: dict[str, Any]) -> None:
+    model = build("decur", TINY | config).eval()
+    assert isinstance(model, DeCUR)
+    shape = {key: (TINY | config)[key] for key in ("backbone", "channels", "img_size")} | {"rda": "rda" in config}
+    encoder = build("decur-encoder", shape).eval()
+    encoder.load_state_dict(model.encoder_state(), strict=True)
+    sar, optical = torch.randn(2, 2, 64, 64), torch.randn(2, 3, 64, 64)
+    with torch.no_grad():
+        found = encoder(sar, optical)
+        assert torch.equal(found[0], model.encode(sar, 1))
+        assert torch.equal(found[1], model.encode(optical, 2))
+        assert encoder.dense(optical, "optical").shape[-2:] == (4, 4)
+    one = build("decur-encoder", shape | {"channels": [3], "sensors": ["optical"], "streams": [2]})
+    with pytest.raises(ModelError, match="no encoder for this sensor"):
+        one.dense(sar, "sar")
