@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import errno
 import os
+import secrets
 import shutil
-import tempfile
 import threading
-from collections.abc import Collection
+from collections.abc import Collection, Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 
+from codemae_geo.claims import PART, REPLACED, Claim, claim, hidden_name, move_in, release_all, remove_empty
 from codemae_geo.errors import OutputError
+from codemae_geo.interrupts import uninterrupted
 
 #: what the operating system, libtiff and SQLite say when a device, a quota or a file-size limit is exhausted
 _FULL_WORDS = ("no space left", "disk is full", "disk full", "file too large", "quota exceeded", "not enough space")
@@ -71,7 +73,7 @@ def check_space(folder: Path, needed: int) -> None:
 
 def _is_hidden(folder: Path) -> bool:
     """Whether it is a folder in which unfinished files lie."""
-    return folder.name.startswith(".") and folder.suffix == ".part"
+    return folder.name.startswith(".") and folder.suffix == PART
 
 
 def write_failure(error: BaseException, path: Path, needed: int | None = None) -> OutputError:
@@ -121,16 +123,8 @@ def companions(path: Path) -> list[Path]:
     return [path.with_name(path.name + end) for end in added] + [path.with_suffix(end) for end in styles]
 
 
-def _replace(source: Path, target: Path, *, keep: Collection[str]) -> None:
-    """Move a file over another, whose companions go unless named in ``keep``."""
-    for old in companions(target):
-        if old.name not in keep:
-            old.unlink(missing_ok=True)
-    source.replace(target)
-
-
-#: hidden folders of this process, each with the parent folders that were made for it (innermost first)
-_UNFINISHED: dict[Path, list[Path]] = {}
+#: hidden folders of this process, each with the claim that names it
+_UNFINISHED: dict[Path, Claim | None] = {}
 #: held while finished files are moved into place
 _MOVING = threading.Lock()
 
@@ -146,48 +140,108 @@ def discard_unfinished() -> list[Path]:
     """
     moved = _MOVING.acquire(timeout=0.2)
     try:
-        unfinished = dict(_UNFINISHED)
+        unfinished = {folder: claim.made if claim else [] for folder, claim in _UNFINISHED.items()}
         for folder in unfinished:
             _discard(folder)
+        release_all()
     finally:
         if moved:
             _MOVING.release()
     return [path for folder, made in unfinished.items() if folder.exists() for path in (folder, *made)]
 
 
+def _stage(path: Path, home: Path, **facts: str) -> tuple[Path, Claim | None]:
+    """A new hidden folder for a destination, and the claim on it; inside another such folder there is none to make.
+
+    Raises:
+        OutputError: another run writes there.
+        OSError: the folder cannot be written.
+    """
+    held = None if home in _UNFINISHED else claim(path, home, **facts)
+    try:
+        while True:
+            folder = home / hidden_name(path.name, f".{secrets.token_hex(4)}{PART}")
+            if held is not None:  # before it is there: no kill leaves a folder that nobody knows of
+                held.note(staging=folder.name)
+            with suppress(FileExistsError):
+                folder.mkdir(mode=0o700)
+                break
+    except BaseException:
+        if held is not None:
+            held.release()
+            remove_empty(held.made)
+        raise
+    _UNFINISHED[folder] = held
+    return folder, held
+
+
 def _discard(folder: Path) -> None:
+    held = _UNFINISHED.pop(folder, None)
     shutil.rmtree(folder, ignore_errors=True)
-    for parent in _UNFINISHED.pop(folder, ()):
-        with suppress(OSError):  # not empty, so in use
-            parent.rmdir()
+    if held is not None:
+        held.release()
+        remove_empty(held.made)
+
+
+def _publish(staging: Path, held: Claim | None, target: Path, names: Sequence[str], old: Iterable[str]) -> None:
+    """Move finished files over old ones; a kill on the way is completed by whoever settles the claim."""
+    gone = [name for name in dict.fromkeys(old) if os.path.lexists(target / name)]
+    with uninterrupted(), _MOVING:
+        if held is not None:
+            held.note(publish={"names": list(names), "old": gone})
+        try:
+            move_in(staging, target, list(names), gone)
+        except OSError:
+            if (staging / REPLACED).is_dir() and any((staging / REPLACED).iterdir()):
+                # old files could not go back: they stay hidden, with the claim by which a later run goes on
+                _UNFINISHED.pop(staging)
+                if held is not None:
+                    held.abandon()
+            raise
 
 
 class Staging:
     """A temporary folder beside a destination, whose files replace the final ones together at the end.
 
     The folder lies on the destination's own disk, so moving is a rename. As a context manager it removes itself with
-    all that is in it; only files that :meth:`publish` moved survive.
+    all that is in it; only files that :meth:`publish` moved survive. As long as it exists, no other run gets one for
+    the same destination.
     """
 
     def __init__(self, path: Path, *, overwrite: bool = False) -> None:
         """Check the destination and create the folder.
 
         Raises:
-            OutputError: see :func:`check_writable`; or the folder is read-only.
+            OutputError: see :func:`check_writable`; another run writes there; or the folder is read-only.
         """
         self.path = path
+        self._overwrite = overwrite
         check_writable(path, overwrite=overwrite)
         try:
-            self.folder = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent))
+            self.folder, self._claim = _stage(path, path.parent, into="home")
         except OSError as error:
             raise write_failure(error, path) from error
-        _UNFINISHED[self.folder] = []
+        try:
+            check_writable(path, overwrite=overwrite)  # what a killed run had finished may have arrived
+        except OutputError:
+            self.discard()
+            raise
 
     def publish(self, *names: str) -> None:
-        """Move the named files to the destination's folder, in this order, over whatever is there."""
-        with _MOVING:
-            for name in names:
-                _replace(self.folder / name, self.path.parent / name, keep=names)
+        """Move the named files to the destination's folder, over whatever is there.
+
+        Raises:
+            OutputError: the destination has appeared meanwhile, and nothing may be replaced.
+            OSError: a file cannot be moved; then all that was there is still there.
+        """
+        check_writable(self.path, overwrite=self._overwrite)
+        target = self.path.parent
+        old = [path.name for name in names for path in (target / name, *companions(target / name))]
+        if len(names) == 1 and not any(os.path.lexists(target / name) for name in old[1:]):
+            with uninterrupted(), _MOVING:  # at every moment there is the old file or the new one
+                (self.folder / names[0]).replace(target / names[0])
+            return
+        _publish(self.folder, self._claim, target, names, old)
 
     def discard(self) -> None:
         """Remove the folder and everything still in it; may be called more than once."""
@@ -219,7 +273,8 @@ def write_text(path: Path, text: str, *, overwrite: bool = False) -> None:
 class FolderStaging:
     """A whole output folder, complete or not at all: files are made in a hidden sibling and moved when all are there.
 
-    As a context manager it removes the hidden folder, so an error or Ctrl-C leaves nothing.
+    As a context manager it removes the hidden folder, so an error or Ctrl-C leaves nothing. As long as it exists, no
+    other run gets one for the same folder.
 
     Args:
         path: the output folder; it may be missing or empty.
@@ -230,26 +285,32 @@ class FolderStaging:
         """Check the destination and create the hidden folder.
 
         Raises:
-            OutputError: the folder has content, is a file, or cannot be written.
+            OutputError: the folder has content, is a file, or cannot be written; or another run writes there.
         """
         self.path = Path(path).absolute()
         self._overwrite = overwrite
-        self._check()
-        missing = [p for p in self.path.parents if not p.exists()]
+        if self.path.exists() and not self.path.is_dir():
+            raise OutputError(f"{self.path} is a file", expected="the name of a folder to create")
+        # a folder that is a disk of its own, as in a container, cannot be moved into from beside it
+        self._inside = self.path.is_dir() and not _may_move(self.path.parent, self.path)
+        home = self.path if self._inside else self.path.parent
         try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            name = f".{self.path.name}."
-            self.folder = Path(tempfile.mkdtemp(prefix=name, suffix=".part", dir=self.path.parent))
-            # mkdtemp makes a private folder; the result gets the rights that mkdir would give
+            self.folder, self._claim = _stage(self.path, home, **({"into": "home"} if self._inside else {}))
+            # made private; the result gets the rights that mkdir would give
             self.folder.chmod(0o777 & ~umask())
         except OSError as error:
             raise write_failure(error, self.path) from error
-        _UNFINISHED[self.folder] = missing
+        try:
+            self._check()
+        except BaseException:
+            _discard(self.folder)
+            raise
 
     def _check(self) -> None:
-        if self.path.exists() and not self.path.is_dir():
-            raise OutputError(f"{self.path} is a file", expected="the name of a folder to create")
-        if self.path.is_dir() and any(self.path.iterdir()) and not self._overwrite:
+        if not self.path.is_dir() or self._overwrite:
+            return
+        ours = {self.folder.name, self._claim.file.name if self._claim else ""} if self._inside else set()
+        if any(entry.name not in ours for entry in self.path.iterdir()):
             raise OutputError(
                 f"the output folder {self.path} exists and is not empty",
                 hint="choose another folder or add --overwrite",
@@ -263,26 +324,19 @@ class FolderStaging:
                 that all outputs in the folder belong together.
 
         Raises:
-            OutputError: a file could not be moved, or another run has filled the folder meanwhile.
+            OutputError: a file could not be moved, or the folder has been filled meanwhile.
         """
         self._check()
         try:
-            with _MOVING:
-                self._move(stale)
+            if not self.path.is_dir():
+                with uninterrupted(), _MOVING:
+                    self.folder.rename(self.path)
+                return
+            names = sorted(file.name for file in self.folder.iterdir())
+            old = [p.name for n in [*names, *stale] for p in (self.path / n, *companions(self.path / n))]
+            _publish(self.folder, self._claim, self.path, names, old)
         except OSError as error:
             raise write_failure(error, self.path) from error
-
-    def _move(self, stale: Collection[str]) -> None:
-        if not self.path.is_dir():
-            self.folder.rename(self.path)
-            return
-        files = sorted(self.folder.iterdir())
-        for name in set(stale) - {f.name for f in files}:
-            for old in (self.path / name, *companions(self.path / name)):
-                old.unlink(missing_ok=True)
-        for file in files:
-            _replace(file, self.path / file.name, keep=[f.name for f in files])
-        self.folder.rmdir()
 
     def __enter__(self) -> FolderStaging:
         return self
@@ -291,3 +345,8 @@ class FolderStaging:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         _discard(self.folder)
+
+
+def _may_move(parent: Path, folder: Path) -> bool:
+    """Whether a hidden folder can be made in ``parent`` and its files be moved to ``folder``."""
+    return parent.stat().st_dev == folder.stat().st_dev and os.access(parent, os.W_OK | os.X_OK)

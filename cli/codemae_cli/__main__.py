@@ -2,33 +2,43 @@
 
 from __future__ import annotations
 
-import io
-import signal
-import sys
-import warnings
-from types import FrameType
+from codemae_cli import stopping
 
-from codemae_cli.app import app, hoist_globals, spread_values
+stopping.listen()  # before all that takes time to load
 
+import os  # noqa: E402
+import sys  # noqa: E402
+import warnings  # noqa: E402
 
-def _interrupt(number: int, frame: FrameType | None) -> None:
-    raise KeyboardInterrupt
-
-
-def _speak_utf8() -> None:
-    """Programs read our output as UTF-8 whatever the system's code page; a path that is no text keeps its bytes."""
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(encoding=None if stream.isatty() else "utf-8", errors="backslashreplace")
+from codemae_cli import streams  # noqa: E402
+from codemae_cli.app import app, hoist_globals, spread_values  # noqa: E402
 
 
 def main() -> None:
     """Run the command line; a SIGTERM is treated as Ctrl-C, so that nothing half-written stays."""
-    _speak_utf8()
+    streams.prepare()
     # rasterio's, told with a place in its code; what lacks a georeference is refused in words of ours
     warnings.filterwarnings("ignore", message="Dataset has no geotransform")
-    signal.signal(signal.SIGTERM, _interrupt)
-    app(args=spread_values(hoist_globals(sys.argv[1:])), prog_name="codemae")
+    stopping.listen()
+    code = 0
+    try:
+        app(args=spread_values(hoist_globals(sys.argv[1:])), prog_name="codemae")
+    except SystemExit as end:
+        code = end.code if isinstance(end.code, int) else 0 if end.code is None else 1
+        if code and stopping.asked():
+            code = stopping.INTERRUPTED
+    except BaseException:
+        if not stopping.asked():
+            raise
+        stopping.end_now()  # an interruption, whatever a library has made of it
+    error = streams.lost()
+    if error is not None and not code:
+        code = 1
+        sys.stderr.write(
+            f"error: the result could not be written to standard output\n  found:    {os.strerror(error.errno or 0)}\n"
+            "hint: files that the command writes are complete\n"
+        )
+    stopping.leave(code)
 
 
 if __name__ == "__main__":

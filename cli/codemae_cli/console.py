@@ -14,6 +14,7 @@ from typing import Any, NoReturn, TypeVar
 import typer
 
 from codemae_cli.protocol import PROTOCOL
+from codemae_cli.streams import speak_events
 from codemae_geo.errors import CodemaeError
 from codemae_geo.progress import Reporter
 
@@ -40,6 +41,7 @@ def greet(device: str = "auto") -> None:
     """The first event: who speaks, and the device asked for (the one chosen follows in the log and the summary)."""
     from codemae_geo import __version__
 
+    speak_events()
     emit("hello", protocol=PROTOCOL, version=__version__, pid=os.getpid(), device=device)
 
 
@@ -211,8 +213,6 @@ def command(function: F) -> F:
         except CodemaeError as error:
             fail(error, as_json=as_json, as_events=as_events)
         except BrokenPipeError:
-            # the interpreter flushes stdout once more at its end
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             raise typer.Exit(130) from None
         except KeyboardInterrupt:
             if as_events:

@@ -18,19 +18,18 @@ from contextlib import suppress
 from pathlib import Path
 
 from codemae_cli.console import emit, told_the_end
-from codemae_geo.outputs import discard_unfinished
+from codemae_cli.stopping import INTERRUPTED, clear_away
 
 #: seconds that the main thread gets to unwind by itself
 GRACE = 0.6
 #: seconds for the last words; a pipe that nobody reads would take for ever
 LAST_WORDS = 0.1
-INTERRUPTED = 130
 #: seconds between two looks at a pipe that must not be waited for
 POLL = 0.1
 
 
 def hold_stdin() -> None:
-    """Watch stdin in the background from now on; needs the SIGTERM handler of :mod:`codemae_cli.__main__`."""
+    """Watch stdin in the background from now on; needs the SIGTERM handler of :mod:`codemae_cli.stopping`."""
     threading.Thread(target=_watch, name="lifeline", daemon=True).start()
 
 
@@ -112,7 +111,7 @@ def remove_later(paths: Sequence[Path]) -> None:
 
 def stop_now() -> None:
     """End the process from any thread, whatever the main thread is in, and leave nothing half-written."""
-    remove_later(discard_unfinished())
+    clear_away()
     if not told_the_end.is_set():
         fields = {"code": "interrupted", "message": "interrupted", "hint": None}
         words = threading.Thread(target=emit, args=("error",), kwargs=fields, daemon=True)

@@ -24,7 +24,7 @@ from torch import nn
 from codemae_geo import __version__, models
 from codemae_geo.classes import ClassInfo, ClassTable
 from codemae_geo.errors import ModelError, OutputError
-from codemae_geo.outputs import umask
+from codemae_geo.outputs import Staging, umask
 
 #: key of the safetensors header under which the contract stands
 HEADER_KEY = "codemae"
@@ -225,16 +225,15 @@ def save_package(
         raise OutputError(f"{path} exists already", hint="choose another name, or add --overwrite")
     tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in state.items()}
     contract = contract.model_copy(update={"tensors_sha256": tensors_sha256(tensors)})
-    part = path.with_name(path.name + ".part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        save_file(tensors, part, metadata={HEADER_KEY: contract.model_dump_json(), "format": "pt"})
-        part.chmod(0o666 & ~umask())  # safetensors makes files that only their owner may read
-        part.replace(path)
+        with Staging(path, overwrite=overwrite) as staging:
+            part = staging.folder / path.name
+            save_file(tensors, part, metadata={HEADER_KEY: contract.model_dump_json(), "format": "pt"})
+            part.chmod(0o666 & ~umask())  # safetensors makes files that only their owner may read
+            staging.publish(path.name)
     except (OSError, SafetensorError) as error:
         raise OutputError(f"cannot write {path}: {error}") from error
-    finally:
-        part.unlink(missing_ok=True)
     return path
 
 

@@ -259,13 +259,14 @@ def running(pid: int) -> bool:
 
 #: a run whose main thread is inside one call of native code for minutes
 STUCK = """
-import signal, sys
-from codemae_cli.__main__ import _interrupt
+import sys
+from codemae_cli import stopping, streams
 from codemae_cli.lifeline import hold_stdin
 from codemae_geo.outputs import FolderStaging
 import torch
 torch.set_num_threads(1)
-signal.signal(signal.SIGTERM, _interrupt)
+stopping.listen()
+streams.speak_events()
 with FolderStaging(sys.argv[1]) as staging:
     (staging.folder / "half.tif").write_text("half")
     a = torch.randn(5000, 5000)

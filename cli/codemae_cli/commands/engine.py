@@ -27,7 +27,9 @@ def engine(
     """Run one command for another program: JSON lines on stdout, stopped by the end of stdin (protocol v1)."""
     from codemae_cli.lifeline import INTERRUPTED, hold_stdin, stop_now
     from codemae_cli.request import RequestError, parse_request, run_request
+    from codemae_cli.streams import speak_events
 
+    speak_events()
     hold_stdin()
     try:
         try:

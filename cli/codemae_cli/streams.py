@@ -1,0 +1,87 @@
+"""Standard streams that cannot fail a run: output that cannot be shown never costs the files.
+
+A full disk behind ``> log``, a closed stream, or a reader like ``head`` that has seen enough: writing goes on into
+nothing, and :func:`lost` tells the entry point, which ends with 1 where something should have been read. Only a program
+that reads events counts as the one who wanted the run: when it goes, the run is interrupted.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import sys
+from contextlib import suppress
+from typing import Any
+
+#: whether a program reads events from stdout (``--progress json``)
+_events = False
+#: the first error of stdout, other than a reader that has gone
+_lost: OSError | None = None
+
+
+class _Stream(io.FileIO):
+    """A descriptor whose failures are noted instead of raised."""
+
+    _broken = False
+
+    def write(self, data: Any, /) -> int:
+        if not self._broken:
+            try:
+                return super().write(data) or 0
+            except BlockingIOError:
+                raise
+            except OSError as error:
+                self._broken = True  # at its end the interpreter flushes once more
+                _note(error, self.fileno())
+        return memoryview(data).nbytes
+
+
+def _note(error: OSError, descriptor: int) -> None:
+    global _lost
+    if descriptor != 1:
+        return
+    if not isinstance(error, BrokenPipeError):
+        _lost = _lost or error
+    elif _events:
+        raise error
+
+
+def prepare() -> None:
+    """Open what is closed, and take over stdout and stderr; they speak UTF-8 to programs whatever the code page."""
+    for descriptor in (0, 1, 2):
+        try:
+            os.fstat(descriptor)
+        except OSError:  # or the next file that is opened would be taken for it
+            with suppress(OSError):
+                os.open(os.devnull, os.O_RDWR)
+    sys.stdin = sys.stdin or open(0, encoding="utf-8", closefd=False)  # noqa: SIM115 a descriptor
+    sys.stdout, sys.stderr = _take(sys.stdout, 1), _take(sys.stderr, 2)
+
+
+def _take(stream: Any, descriptor: int) -> Any:
+    if isinstance(stream, io.TextIOWrapper) and stream.isatty():
+        stream.reconfigure(errors="backslashreplace")
+        return stream
+    if stream is not None and not isinstance(stream, io.TextIOWrapper):
+        return stream  # another program's own
+    raw = io.BufferedWriter(_Stream(descriptor, "w", closefd=False))
+    # a path that is no text is shown by its bytes
+    return io.TextIOWrapper(raw, encoding="utf-8", errors="backslashreplace", line_buffering=descriptor == 2)
+
+
+def speak_events() -> None:
+    """From now on a program reads events from stdout."""
+    global _events
+    _events = True
+
+
+def speaks_events() -> bool:
+    """Whether a program reads events from stdout."""
+    return _events
+
+
+def lost() -> OSError | None:
+    """Why something written to stdout has not arrived, if so."""
+    with suppress(OSError, ValueError):
+        sys.stdout.flush()
+    return _lost
