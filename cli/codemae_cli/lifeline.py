@@ -9,21 +9,17 @@ from __future__ import annotations
 import _thread
 import os
 import signal
-import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import suppress
-from pathlib import Path
 
-from codemae_cli.console import emit, told_the_end
-from codemae_cli.stopping import INTERRUPTED, clear_away
+from codemae_cli.console import told_the_end
+from codemae_cli.stopping import end_now
 
 #: seconds that the main thread gets to unwind by itself
 GRACE = 0.6
-#: seconds for the last words; a pipe that nobody reads would take for ever
-LAST_WORDS = 0.1
 #: seconds between two looks at a pipe that must not be waited for
 POLL = 0.1
 
@@ -49,7 +45,7 @@ def _watch() -> None:
         return
     _interrupt_main()
     time.sleep(GRACE)
-    stop_now()
+    end_now()
 
 
 def poll(waiting: Callable[[], int], read: Callable[[int], object]) -> None:
@@ -74,47 +70,3 @@ def _interrupt_main() -> None:
         signal.pthread_kill(main, signal.SIGTERM)  # wakes a system call
     else:
         _thread.interrupt_main(signal.SIGTERM)
-
-
-#: removes hidden folders, and then those made for them, as soon as nobody keeps their files open
-_REMOVE = """
-import os, shutil, sys, time
-for _ in range(100):
-    for path in sys.argv[1:]:
-        if path.endswith(".part"):
-            shutil.rmtree(path, ignore_errors=True)
-        elif os.path.isdir(path) and not os.listdir(path):
-            os.rmdir(path)
-    if not os.path.exists(sys.argv[1]):
-        break
-    time.sleep(0.1)
-"""
-
-
-def remove_later(paths: Sequence[Path]) -> None:
-    """Leave it to another process to remove what this one keeps open."""
-    if not paths:
-        return
-    flags = 0
-    if sys.platform == "win32":
-        flags = subprocess.CREATE_NO_WINDOW
-    with suppress(OSError):
-        subprocess.Popen(
-            [sys.executable, "-I", "-c", _REMOVE, *map(str, paths)],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,
-            creationflags=flags,
-        )
-
-
-def stop_now() -> None:
-    """End the process from any thread, whatever the main thread is in, and leave nothing half-written."""
-    clear_away()
-    if not told_the_end.is_set():
-        fields = {"code": "interrupted", "message": "interrupted", "hint": None}
-        words = threading.Thread(target=emit, args=("error",), kwargs=fields, daemon=True)
-        words.start()
-        words.join(LAST_WORDS)
-    os._exit(INTERRUPTED)

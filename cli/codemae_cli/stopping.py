@@ -9,13 +9,17 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import sys
 import threading
 import time
+from collections.abc import Sequence
 from contextlib import suppress
+from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
+from codemae_cli.streams import speaks_events
 from codemae_geo.interrupts import ENDING, is_uninterruptible
 
 INTERRUPTED = 130
@@ -23,6 +27,10 @@ INTERRUPTED = 130
 PATIENCE = 8.0
 #: seconds after which another signal is a second one, not the same sent to the whole group
 _AGAIN = 0.5
+#: seconds for the last event; a pipe that nobody reads would take for ever
+LAST_WORDS = 0.1
+#: a live line hides the cursor
+_CURSOR = "\r\x1b[K\x1b[?25h"
 _WORDS = "interrupted; nothing half-written was left\n"
 
 _pid = 0
@@ -84,20 +92,22 @@ def _watch() -> None:
 
 def end_now() -> NoReturn:
     """End the process from any thread, whatever the main thread is in, and leave nothing half-written."""
-    from codemae_cli.streams import speaks_events
-
-    if speaks_events():
-        from codemae_cli.lifeline import stop_now
-
-        stop_now()
     clear_away()
-    with suppress(OSError):  # not through the stream, which the main thread may be writing to
-        os.write(2, ((_CURSOR if os.isatty(2) else "") + _WORDS).encode())
+    if speaks_events():
+        words = threading.Thread(target=_tell, daemon=True)
+        words.start()
+        words.join(LAST_WORDS)
+    else:
+        with suppress(OSError):  # not through the stream, which the main thread may be writing to
+            os.write(2, ((_CURSOR if os.isatty(2) else "") + _WORDS).encode())
     os._exit(INTERRUPTED)
 
 
-#: a live line hides the cursor
-_CURSOR = "\r\x1b[K\x1b[?25h"
+def _tell() -> None:
+    from codemae_cli.console import emit, told_the_end
+
+    if not told_the_end.is_set():
+        emit("error", code="interrupted", message="interrupted", hint=None)
 
 
 def clear_away() -> None:
@@ -109,9 +119,40 @@ def clear_away() -> None:
                 child.terminate()
     outputs = sys.modules.get("codemae_geo.outputs")
     if outputs is not None:
-        from codemae_cli.lifeline import remove_later
-
         remove_later(outputs.discard_unfinished())
+
+
+#: removes hidden folders, and then those made for them, as soon as nobody keeps their files open
+_REMOVE = """
+import os, shutil, sys, time
+for _ in range(100):
+    for path in sys.argv[1:]:
+        if path.endswith(".part"):
+            shutil.rmtree(path, ignore_errors=True)
+        elif os.path.isdir(path) and not os.listdir(path):
+            os.rmdir(path)
+    if not os.path.exists(sys.argv[1]):
+        break
+    time.sleep(0.1)
+"""
+
+
+def remove_later(paths: Sequence[Path]) -> None:
+    """Leave it to another process to remove what this one keeps open."""
+    if not paths:
+        return
+    flags = 0
+    if sys.platform == "win32":
+        flags = subprocess.CREATE_NO_WINDOW
+    with suppress(OSError):
+        subprocess.Popen(
+            [sys.executable, "-I", "-c", _REMOVE, *map(str, paths)],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+            creationflags=flags,
+        )
 
 
 def leave(code: int) -> NoReturn:

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 import typer
-from codemae_cli import lifeline
+from codemae_cli import lifeline, stopping
 from codemae_cli.app import app
 from codemae_cli.protocol import ERROR_CODES, EVENTS, OPTIONAL, problems
 from codemae_cli.request import ProtocolError, Request, RequestError, parse_request, run_request, to_words
@@ -300,7 +300,7 @@ def test_files_that_are_open_go_later(tmp_path: Path, monkeypatch: pytest.Monkey
             patched.setattr(outputs.shutil, "rmtree", lambda *_, **__: None)  # as Windows, while a file is open
             left = outputs.discard_unfinished()
         assert left == [staging.folder, tmp_path / "a/b", tmp_path / "a"]
-        lifeline.remove_later(left)
+        stopping.remove_later(left)
         for _ in range(100):
             if not list(tmp_path.iterdir()):
                 break

@@ -25,8 +25,9 @@ def engine(
     ] = False,
 ) -> None:
     """Run one command for another program: JSON lines on stdout, stopped by the end of stdin (protocol v1)."""
-    from codemae_cli.lifeline import INTERRUPTED, hold_stdin, stop_now
+    from codemae_cli.lifeline import hold_stdin
     from codemae_cli.request import RequestError, parse_request, run_request
+    from codemae_cli.stopping import INTERRUPTED, end_now
     from codemae_cli.streams import speak_events
 
     speak_events()
@@ -47,5 +48,5 @@ def engine(
         say("interrupted; nothing half-written was left")
         code = INTERRUPTED
     if code == INTERRUPTED:
-        stop_now()  # taking down the interpreter with its libraries would keep whoever cancelled waiting
+        end_now()  # taking down the interpreter with its libraries would keep whoever cancelled waiting
     raise typer.Exit(code)
