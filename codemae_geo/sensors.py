@@ -251,6 +251,34 @@ class Conversion:
         return {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}
 
 
+def check_varied(role: str, conversion: Conversion, sample: Array, valid: Mask) -> None:
+    """Refuse a scene of which the model would see one value only.
+
+    Args:
+        role: of the scene, for the message.
+        conversion: what is done to its values.
+        sample: values ``[C, h, w]``, and ``valid [h, w]``.
+
+    Raises:
+        InputError: all converted values of the sample are the same.
+    """
+    if valid.sum() < 2:
+        return
+    out, stored = conversion(sample, valid)[:, valid], sample[:, valid]
+    if np.ptp(out) == 0:
+        distinct = len(np.unique(stored))
+        raise InputError(
+            f"the {role} scene reaches the model as one value",
+            found=f"{out.flat[0]:g} everywhere, made of {distinct:,} different values ({conversion.describe()})"
+            if distinct > 1
+            else f"{stored.flat[0]:g} in every sampled pixel",
+            expected="values that vary",
+            hint="say what the values are (unit), and how they are stretched"
+            if distinct > 1
+            else "check that this is the right file",
+        )
+
+
 def to_amplitude(data: Array, unit: Unit) -> Array:
     """Backscatter in any unit as amplitude, float32."""
     if unit == "complex" or np.iscomplexobj(data):

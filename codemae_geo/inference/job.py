@@ -38,7 +38,7 @@ from codemae_geo.raster.mask import GeometryMask
 from codemae_geo.raster.read import AlignedReader
 from codemae_geo.raster.scene import Scene
 from codemae_geo.raster.write import RasterWriter, encode_probability, estimate_bytes
-from codemae_geo.sensors import Conversion, Family, Stretch, Unit, plan_conversion
+from codemae_geo.sensors import Conversion, Family, Stretch, Unit, check_varied, plan_conversion
 from codemae_geo.tiling import Blend, TilePlan, plan_tiles
 from codemae_geo.tiling.area import pixel_area_m2
 from codemae_geo.vector.footprints import read_aoi
@@ -306,6 +306,8 @@ def prepare_windows(
             valid,
             stretch=request.stretch,
         )
+        if sample is not None and valid is not None:
+            check_varied(scene.role, conversion, sample, valid)
         reporter.log(f"{scene.role}: {conversion.describe()}")
         conversions.append(conversion)
     gsd = ground_sample_distance(grid)

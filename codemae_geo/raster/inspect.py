@@ -12,6 +12,7 @@ from rasterio.errors import RasterioError
 
 from codemae_geo.errors import InputError
 from codemae_geo.raster.env import gdal_env
+from codemae_geo.raster.fill import without_fill
 from codemae_geo.raster.gcps import GcpMethod
 from codemae_geo.raster.geo import center_lonlat, crs_name, ground_sample_distance
 from codemae_geo.raster.source import (
@@ -55,6 +56,7 @@ def inspect(path: str, gcps: GcpMethod = "tps") -> dict[str, Any]:
                 info, file = _header(source.raw, source.dataset, path)
         except RasterioError as error:
             raise unreadable(path, error) from error
+    (file,) = without_fill([file])
     patches = list(read_patches([file], 16))
     info["valid_share"] = sum(int(ok.sum()) for _, ok in patches) / sum(ok.size for _, ok in patches)
     for i, band in enumerate(info["bands"]):
@@ -62,6 +64,7 @@ def inspect(path: str, gcps: GcpMethod = "tps") -> dict[str, Any]:
     sample, valid = max(patches, key=lambda p: int(p[1].sum()))
     info["guess"] = _guess(info, file, sample, valid)
     info |= _verdict(path, info["guess"]["family"], gcps)
+    info["warnings"] += [text for _, text in file.warnings]
     return info
 
 
@@ -85,7 +88,8 @@ def _header(raw: Any, ds: Any, path: str) -> tuple[dict[str, Any], SourceFile]:
         dtype=np.result_type(dtype, np.float32).name if scaling else dtype,
         nodata=None if nodata is None else float(nodata), bands=bands,
         mask=mask_kinds(ds, bands[0], dtype, nodata, alpha, override=False),
-        alpha=alpha, block_shape=tuple(raw.block_shapes[0]), overviews=tuple(raw.overviews(1)), scaling=scaling,
+        alpha=alpha, block_shape=tuple(raw.block_shapes[0]), overviews=tuple(raw.overviews(1)),
+        stored=dtype, scaling=scaling,
     )  # fmt: skip
     return {
         "path": path,

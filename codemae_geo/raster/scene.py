@@ -15,6 +15,7 @@ from odc.geo.geobox import GeoBox
 
 from codemae_geo.errors import InputError
 from codemae_geo.raster.env import is_remote
+from codemae_geo.raster.fill import without_fill
 from codemae_geo.raster.gcps import GcpMethod
 from codemae_geo.raster.geo import (
     LATTICE_TOLERANCE,
@@ -121,6 +122,8 @@ class Scene:
                 )
             )
         _check_agreement(files, role)
+        if nodata is None:
+            files = list(without_fill(files))
         if unit == "auto":
             kind = np.dtype(files[0].dtype).kind
             sample, valid = sample_files(files, 512) if kind == "f" else (None, None)

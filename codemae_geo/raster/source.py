@@ -45,6 +45,7 @@ class SourceFile:
         count: number of bands in the file.
         dtype: type of the values as they are read: the stored type, float32 where the header scales (see ``scaling``),
             complex64 for complex integers.
+        stored: type of the stored values; ``dtype`` where it is empty.
         nodata: stored value that means "nothing here"; None without one.
         mask: what makes a pixel invalid, any of ``nodata``, ``alpha``, ``mask`` (internal or .msk) and ``nan``.
         bands: indexes of the bands in use, from 1.
@@ -71,6 +72,7 @@ class SourceFile:
     alpha: int | None
     block_shape: tuple[int, int]
     overviews: tuple[int, ...]
+    stored: str = ""
     scaling: tuple[tuple[float, float], ...] = ()
     gcps: GcpFit | None = None
     src_crs: str | None = None
@@ -81,6 +83,11 @@ class SourceFile:
     def crs(self) -> Any:
         """Coordinate reference system (``odc.geo.crs.CRS``)."""
         return self.geobox.crs
+
+    @property
+    def stored_type(self) -> np.dtype[Any]:
+        """Type of the stored values."""
+        return np.dtype(self.stored or self.dtype)
 
     @property
     def gcp_method(self) -> GcpMethod:
@@ -257,7 +264,7 @@ def read_header(
             mask=mask_kinds(ds, chosen[0], stored, declared, alpha, override=nodata is not None),
             bands=chosen, alpha=alpha, block_shape=tuple(raw.block_shapes[chosen[0] - 1]),
             overviews=tuple(raw.overviews(chosen[0])) if ds is raw else (),
-            scaling=scaling, gcps=fit, src_crs=src_crs, notes=tuple(notes), warnings=tuple(warnings),
+            stored=stored, scaling=scaling, gcps=fit, src_crs=src_crs, notes=tuple(notes), warnings=tuple(warnings),
         )  # fmt: skip
 
 
@@ -568,7 +575,9 @@ def _words(text: str) -> set[str]:
 # ---------------------------------------------------------------------------------------------------- reading
 
 
-def read_window(ds: Any, file: SourceFile, window: Window, decimation: int = 1) -> tuple[Array, Mask]:
+def read_window(
+    ds: Any, file: SourceFile, window: Window, decimation: int = 1, *, stored: bool = False
+) -> tuple[Array, Mask]:
     """Values ``[C, h, w]``, scaled as the header says, and the valid mask ``[h, w]`` of one window inside the file.
 
     Args:
@@ -576,6 +585,7 @@ def read_window(ds: Any, file: SourceFile, window: Window, decimation: int = 1) 
         file: its header.
         window: (row0, row1, col0, col1).
         decimation: read every n-th pixel, which GDAL takes from the overviews that the caller has checked for.
+        stored: values as they are stored.
 
     Raises:
         InputError: the file breaks off or is damaged.
@@ -588,16 +598,16 @@ def read_window(ds: Any, file: SourceFile, window: Window, decimation: int = 1) 
         with safe_threads(file.path):
             # alpha comes with the data: both often share a block
             data = ds.read(indexes, window=place, out_shape=(len(indexes), *shape))
-            stored = ds.read_masks(file.bands[0], window=place, out_shape=shape) if "mask" in file.mask else None
+            inside = ds.read_masks(file.bands[0], window=place, out_shape=shape) if "mask" in file.mask else None
     except RasterioIOError as error:
         raise unreadable(file.name, error) from error
     values = data[: len(file.bands)]
     valid = valid_mask(values, file.nodata)
     if file.alpha:
         valid &= data[-1] != 0
-    if stored is not None:
-        valid &= stored != 0
-    return measured(values, file), valid
+    if inside is not None:
+        valid &= inside != 0
+    return values if stored else measured(values, file), valid
 
 
 def measured(stored: Array, file: SourceFile) -> Array:
@@ -664,10 +674,18 @@ def read_patches(files: Sequence[SourceFile], count: int, patch: int = 128) -> I
     for file in files:
         rows, cols = file.shape
         with gdal_env(), OpenSource(file.path, file.name, src_crs=file.src_crs, gcps=file.gcp_method) as source:
-            for r in _starts(rows, patch, side):
-                for c in _starts(cols, patch, side):
-                    window = (r, min(r + patch, rows), c, min(c + patch, cols))
-                    yield read_window(source.dataset, file, window)
+            for window in patch_windows(rows, cols, side * side, patch):
+                yield read_window(source.dataset, file, window)
+
+
+def patch_windows(rows: int, cols: int, count: int, patch: int) -> list[Window]:
+    """Up to ``count`` windows of ``patch`` x ``patch`` pixels, spread evenly over a raster."""
+    side = max(int(count**0.5), 1)
+    return [
+        (r, min(r + patch, rows), c, min(c + patch, cols))
+        for r in _starts(rows, patch, side)
+        for c in _starts(cols, patch, side)
+    ]
 
 
 def _starts(length: int, patch: int, side: int) -> list[int]:
