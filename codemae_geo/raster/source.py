@@ -26,9 +26,10 @@ from rasterio.vrt import WarpedVRT
 
 from codemae_geo.errors import InputError
 from codemae_geo.raster.env import gdal_env, is_remote
+from codemae_geo.raster.evidence import product_of, said_units
 from codemae_geo.raster.gcps import WARN_PX, GcpFit, GcpMethod, check_method, fit_points, warp_options
 from codemae_geo.raster.place import check_affine, check_earth, check_place, horizontal
-from codemae_geo.sensors import Array, Family, Mask
+from codemae_geo.sensors import Array, Family, Mask, Unit
 
 Window = tuple[int, int, int, int]
 
@@ -56,6 +57,8 @@ class SourceFile:
             scale + offset; empty where none does. It is applied as the values are read, before any decision.
         gcps: how well its ground control points are met, of a file that has nothing else.
         src_crs: CRS given by the user for a file without one.
+        product: kind of radar product, where its name or its tags tell.
+        said: what name, bands and tags say of the unit of radar values: (unit, where).
         notes: remarks for the log.
         warnings: (code, message) of what a user should know.
     """
@@ -76,6 +79,8 @@ class SourceFile:
     scaling: tuple[tuple[float, float], ...] = ()
     gcps: GcpFit | None = None
     src_crs: str | None = None
+    product: str = ""
+    said: tuple[tuple[Unit, str], ...] = ()
     notes: tuple[str, ...] = ()
     warnings: tuple[tuple[str, str], ...] = ()
 
@@ -257,8 +262,9 @@ def read_header(
         notes += said
         stored = types[chosen[0] - 1]
         declared = nodata if nodata is not None else ds.nodatavals[chosen[0] - 1]
+        product, said_units = evidence_of(raw, name, chosen[0])
         return SourceFile(
-            path=path, name=name, driver=raw.driver, geobox=geobox, count=ds.count,
+            path=path, name=name, driver=raw.driver, geobox=geobox, count=ds.count, product=product, said=said_units,
             dtype=np.result_type(stored, np.float32).name if scaling and stored[0] != "c" else stored,
             nodata=None if declared is None else float(declared),
             mask=mask_kinds(ds, chosen[0], stored, declared, alpha, override=nodata is not None),
@@ -266,6 +272,19 @@ def read_header(
             overviews=tuple(raw.overviews(chosen[0])) if ds is raw else (),
             stored=stored, scaling=scaling, gcps=fit, src_crs=src_crs, notes=tuple(notes), warnings=tuple(warnings),
         )  # fmt: skip
+
+
+def evidence_of(raw: Any, name: str, band: int) -> tuple[str, tuple[tuple[Unit, str], ...]]:
+    """What an open file says of its product, and of the unit of a band's values."""
+    band = min(band, raw.count)
+    tags = {**raw.tags(), **raw.tags(band)}
+    # not /science/LSAR/GCOV/..., which tells the product, but neither the folders of the user
+    short = name if name.startswith(("NETCDF:", "HDF5:")) else Path(name).name
+    product = product_of(short, tags)
+    said = said_units(
+        short, value_type(raw.dtypes[band - 1]), raw.descriptions[band - 1] or "", raw.units[band - 1] or "", tags
+    )
+    return (product.name if product else ""), said
 
 
 def value_type(stored: str) -> np.dtype[Any]:

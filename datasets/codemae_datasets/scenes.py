@@ -40,6 +40,7 @@ from codemae_datasets.times import end_of_day, item_span, name_span, tag_span
 from codemae_geo.classes import NODATA, ClassTable
 from codemae_geo.errors import InputError
 from codemae_geo.raster.env import is_remote
+from codemae_geo.raster.evidence import agreed
 from codemae_geo.raster.gcps import GcpMethod
 from codemae_geo.raster.geo import is_north_up, local_scale
 from codemae_geo.raster.scene import RASTER_SUFFIXES, expand_paths
@@ -377,7 +378,8 @@ class Scenes(_Algebra, RasterDataset):
             source = source or (known.unit if known else None)
             scale = (known.scale, known.offset) if known and known.unit == "dn" else (1e-4, 0.0)
             sample, valid = sample_files(files)
-            source = source or detect_unit(self.family, files[0].dtype, sample, valid)[0]
+            said = agreed([f.said for f in files]) if self.family == "sar" else ()
+            source = source or detect_unit(self.family, files[0].dtype, sample, valid, said)[0]
             self._conversion = plan_conversion(
                 self.family, source, unit, sample, valid, stretch=stretch or "auto", scale=scale[0], offset=scale[1]
             )
@@ -396,7 +398,8 @@ class Scenes(_Algebra, RasterDataset):
             return "amplitude" if self.family == "sar" else "reflectance"
         if self._source_unit is None:
             files = [self._header(name) for name in self._some(4)]
-            self._source_unit = detect_unit("sar", file.dtype, *sample_files(files, 256))[0]
+            said = agreed([f.said for f in files])
+            self._source_unit = detect_unit("sar", file.dtype, *sample_files(files, 256), said)[0]
         return self._source_unit
 
     def _some(self, count: int) -> list[str]:
