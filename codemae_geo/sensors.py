@@ -381,7 +381,7 @@ class Conversion:
 
 
 def check_varied(role: str, conversion: Conversion, sample: Array, valid: Mask) -> None:
-    """Refuse a scene of which the model would see one value only.
+    """Refuse a scene of which the model would see one value only, unless it is a picture and taken as it is.
 
     Args:
         role: of the scene, for the message.
@@ -391,7 +391,7 @@ def check_varied(role: str, conversion: Conversion, sample: Array, valid: Mask) 
     Raises:
         InputError: all converted values of the sample are the same.
     """
-    if valid.sum() < 2:
+    if valid.sum() < 2 or (conversion.source == conversion.target == "uint8"):
         return
     out, stored = conversion(sample, valid)[:, valid], sample[:, valid]
     if np.ptp(out) == 0:
