@@ -8,6 +8,7 @@ t0:t1:tstep]``. A sample is not: 0.8 holds the query as ``bounds`` and a ``crs``
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import wraps
 from typing import Any
 
 import pandas as pd
@@ -41,6 +42,7 @@ __all__ = [
     "NonGeoDataset",
     "RasterDataset",
     "UnionDataset",
+    "compose_from_the_right",
     "footprints",
     "geo_query",
     "query_tensors",
@@ -59,6 +61,29 @@ class NoScenesError(InputError, DatasetNotFoundError):
     ) -> None:
         FileNotFoundError.__init__(self, message)  # torchgeo's own wants a dataset that was never made
         self.message, self.found, self.expected, self.hint = message, found, expected, hint
+
+
+def compose_from_the_right(ours: type[GeoDataset]) -> None:
+    """Have ``theirs & ours`` and ``theirs | ours`` answered by the right-hand side.
+
+    Python asks the left-hand side first, and torchgeo's operators take any geo dataset: they would join the valid masks
+    of ours as if they were images, and 0.8 fails at ``|``. They step back where the right-hand side is ours.
+
+    Args:
+        ours: a base class with ``__rand__`` and ``__ror__``; it is left as it is, and so is everything that is not it.
+    """
+
+    def stepping_back(theirs: Any) -> Any:
+        @wraps(theirs)
+        def operator(self: GeoDataset, other: Any) -> Any:
+            if isinstance(other, ours) and not isinstance(self, ours):
+                return NotImplemented
+            return theirs(self, other)
+
+        return operator
+
+    GeoDataset.__and__ = stepping_back(GeoDataset.__and__)  # type: ignore[method-assign]
+    GeoDataset.__or__ = stepping_back(GeoDataset.__or__)  # type: ignore[method-assign]
 
 
 def footprints(dataset: GeoDataset) -> list[tuple[float, float, float, float]]:

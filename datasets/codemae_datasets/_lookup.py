@@ -19,6 +19,22 @@ from codemae_geo.errors import InputError
 ALWAYS = (pd.Timestamp(1678, 1, 1), pd.Timestamp(2262, 1, 1))  # inside what 64 bits hold in nanoseconds
 
 
+#: a span of more years than this is no date: torchgeo's and our own undated files lie at all times that 64 bits hold
+UNDATED = np.timedelta64(500, "Y")
+
+
+def named_as(old: Any, new: Any) -> Any:
+    """An index that replaces another, with its names of columns and its CRS.
+
+    torchgeo's split by grid cells makes a table whose columns are numbered, and in 0.8 one without a CRS.
+    """
+    if "filepath" in old.columns and "filepath" not in new.columns:
+        names = {number: name for number, name in enumerate(old.columns) if name != "geometry"}
+        numbered = [c for c in new.columns if isinstance(c, int) and c not in names]
+        new = new.rename(columns=names).drop(columns=numbered)
+    return new if new.crs is not None or old.crs is None else new.set_crs(old.crs)
+
+
 class Lookup:
     """The index of a dataset as arrays, for windows by the thousand."""
 
@@ -33,7 +49,7 @@ class Lookup:
             side.to_numpy().astype("M8[ns]").astype(np.int64)[row] // 1000
             for side in (index.index.left, index.index.right)
         )
-        ends = index.index.left.min(), index.index.right.max()
+        ends = _exact(index.index.left.min(), index.index.right.max())
         self.total = (*self.box[:, :2].min(0).tolist(), *self.box[:, 2:].max(0).tolist(), *ends)
 
     def bounds(self, res: tuple[float, float]) -> Query:
@@ -53,6 +69,14 @@ class Lookup:
             first, last = microseconds(start), microseconds(stop)
             where = where[(self.start[where] <= last) & (self.stop[where] >= first)]
         return list(dict.fromkeys(self.paths[self.row[where]]))
+
+
+def _exact(start: pd.Timestamp, stop: pd.Timestamp) -> tuple[pd.Timestamp, pd.Timestamp]:
+    """Ends in nanoseconds where their distance can be told in them, so that halves of it are whole."""
+    start, stop = pd.Timestamp(start), pd.Timestamp(stop)
+    if stop.year - start.year > 290:  # 2**63 nanoseconds are 292 years
+        return start.as_unit("us"), stop.as_unit("us")
+    return start.as_unit("ns"), stop.as_unit("ns")
 
 
 @lru_cache(maxsize=4096)

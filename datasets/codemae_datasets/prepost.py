@@ -41,26 +41,6 @@ class PrePost(ScenePairs):
         super().__init__(pre, post, max_days=max_days, transforms=transforms)
         self.collate_fn = stack_dates  # type: ignore[assignment]
 
-    def plot(self, sample: Mapping[str, Any], suptitle: str | None = None) -> Any:
-        """Both dates side by side, stretched between their 2 % and 98 % quantiles; returns the matplotlib figure."""
-        import matplotlib.pyplot as plt
-
-        image = sample["image"]
-        dates = list(image) if image.ndim == 4 else [image, sample["image_post"]]
-        figure, axes = plt.subplots(1, 2, figsize=(8, 4), layout="constrained")
-        valid = sample["valid"]
-        for axis, title, date in zip(axes, ("before", "after"), dates, strict=True):
-            picture = date[:3] if len(date) >= 3 else date[:1].expand(3, -1, -1)
-            seen = picture[:, valid] if valid.any() else picture.flatten(1)
-            low, high = (torch.quantile(seen[:, :: max(1, seen.shape[1] // 100_000)], q) for q in (0.02, 0.98))
-            picture = ((picture - low) / (high - low).clamp(min=1e-6)).clamp(0, 1) * valid
-            axis.imshow(picture.permute(1, 2, 0).numpy())
-            axis.set_title(title)
-            axis.axis("off")
-        if suptitle:
-            figure.suptitle(suptitle)
-        return figure
-
 
 def stack_dates(samples: Sequence[Mapping[str, Any]]) -> Sample:
     """Two samples of one window as torchgeo's change detection has them, see :class:`PrePost`."""

@@ -252,13 +252,14 @@ def footprint(grid: GeoBox, crs: Any) -> Any:
     """The extent of a grid in ``crs``, a shapely geometry.
 
     Where the system wraps around the earth (degrees, Mercator) an extent over the date line becomes two parts, and one
-    over a pole reaches to the pole (RFC 7946, 3.1.9).
+    over a pole reaches to the pole (RFC 7946, 3.1.9). Of a grid that reaches beyond what the system can express (the
+    whole earth, in a UTM zone) it is the part that can be expressed.
     """
     if grid.crs == crs:
         return shapely.box(*grid.boundingbox.bbox) if is_north_up(grid) else outline(grid)
     period = _period(str(crs))
     if period is None:
-        return outline(grid, crs)
+        return outline(grid, crs) if _expressible(grid, crs) else _expressible_part(grid, crs)
     x, y = transform_points(*apply(grid.affine, *edge_pixels(*grid.shape.yx, n=129)), grid.crs, crs)
     keep = np.isfinite(x) & np.isfinite(y)
     if keep.sum() < 4:
@@ -272,6 +273,44 @@ def footprint(grid: GeoBox, crs: Any) -> Any:
     turns = [shapely.intersection(shapely.affinity.translate(ring, k * period), world) for k in (-1, 0, 1)]
     parts = [p for turn in turns for p in shapely.get_parts(turn) if p.area > 0]
     return parts[0] if len(parts) == 1 else shapely.MultiPolygon([p for p in parts if p.geom_type == "Polygon"])
+
+
+#: a point that comes back from another system within this share of a grid's size is one that the system can express
+ROUND_TRIP = 1e-3
+#: cells along either side of a grid of which the part is found that a system can express
+LATTICE = 72
+
+
+def _round_trip(grid: GeoBox, crs: Any, cols: Array, rows: Array) -> tuple[Array, Array, Mask]:
+    """Pixel coordinates of a grid in ``crs``, and which of them come back from there."""
+    here = apply(grid.affine, cols, rows)
+    there = transform_points(*here, grid.crs, crs)
+    back = transform_points(*there, crs, grid.crs)
+    box = grid.boundingbox
+    with np.errstate(invalid="ignore"):
+        dx, dy = back[0] - here[0], back[1] - here[1]
+        if grid.crs is not None and grid.crs.geographic:
+            dx = (dx + 180) % 360 - 180  # 180.1 comes back as -179.9
+        ok = np.hypot(dx / (box.right - box.left), dy / (box.top - box.bottom)) < ROUND_TRIP
+    return *there, ok & np.isfinite(there[0]) & np.isfinite(there[1])
+
+
+def _expressible(grid: GeoBox, crs: Any) -> bool:
+    return bool(_round_trip(grid, crs, *edge_pixels(*grid.shape.yx))[2].all())
+
+
+def _expressible_part(grid: GeoBox, crs: Any) -> Any:
+    """The cells of a lattice over a grid whose corners come back from ``crs``, as one geometry there."""
+    rows, cols = grid.shape.yx
+    gx, gy = np.meshgrid(np.linspace(0, cols, LATTICE + 1), np.linspace(0, rows, LATTICE + 1))
+    x, y, ok = (v.reshape(gx.shape) for v in _round_trip(grid, crs, gx.ravel(), gy.ravel()))
+    corners = [(slice(None, -1), slice(None, -1)), (slice(None, -1), slice(1, None)),
+               (slice(1, None), slice(1, None)), (slice(1, None), slice(None, -1))]  # fmt: skip
+    whole = np.logical_and.reduce([ok[c] for c in corners])
+    rings = np.stack([np.stack([x[c][whole], y[c][whole]], -1) for c in corners], 1)  # [cells, 4, 2]
+    if not len(rings):
+        return shapely.Polygon()
+    return shapely.union_all(shapely.make_valid(shapely.polygons(rings)))
 
 
 @lru_cache(maxsize=64)

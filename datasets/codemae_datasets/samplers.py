@@ -202,7 +202,7 @@ class Place(NamedTuple):
 
 
 def find_places(
-    dataset: Any, size: tuple[int, int], roi: Any = None, toi: tuple[Any, Any] | None = None
+    dataset: Any, size: tuple[int, int], roi: Any = None, toi: tuple[Any, Any] | None = None, around: bool = False
 ) -> list[Place]:
     """The rectangles of a dataset's index that have room for a window, in a fixed order.
 
@@ -211,6 +211,7 @@ def find_places(
         size: (rows, columns) of a window.
         roi: a shapely geometry or (left, bottom, right, top); only its extent counts here.
         toi: (start, stop) that a scene's time must touch.
+        around: a scene without room counts as well, as the rectangle in which a window covers it.
 
     Raises:
         InputError: there is no room.
@@ -226,10 +227,14 @@ def find_places(
             right, top = min(right, limits[2]), min(top, limits[3])
         if toi is not None and (starts[i] > toi[1] or stops[i] < toi[0]):
             continue
-        if (right - left) / dx < size[1] - 0.5 or (top - bottom) / dy < size[0] - 0.5:
+        small = (right - left) / dx < size[1] - 0.5 or (top - bottom) / dy < size[0] - 0.5
+        if right <= left or top <= bottom or (small and not around):
             continue
         left, top = snap(left, top, names[i])
         cols, rows = math.floor((right - left) / dx + 1e-3), math.floor((top - bottom) / dy + 1e-3)
+        if small:  # a window has as many places to cover the scene as it is longer
+            more = max(size[1] - cols, 0), max(size[0] - rows, 0)
+            left, top, cols, rows = left - more[0] * dx, top + more[1] * dy, cols + 2 * more[0], rows + 2 * more[1]
         if cols >= size[1] and rows >= size[0]:
             found.append(Place(left, top - rows * dy, left + cols * dx, top, starts[i], stops[i]))
     if not found:
@@ -242,8 +247,8 @@ def find_places(
     return sorted(found, key=lambda p: p[:4])
 
 
-def valid_share(dataset: Any, bounds: Bounds, size: tuple[int, int]) -> float:
-    """Share of a window with measurements, by the coarse masks of the dataset's files.
+def valid_share(dataset: Any, bounds: Bounds, size: tuple[int, int], time: slice | None = None) -> float:
+    """Share of a window with measurements at a time (None is any), by the coarse masks of the dataset's files.
 
     1.0 means that every pixel is valid wherever the coarse masks are exact (see
     :func:`codemae_datasets.reading.coarse_mask`). A dataset that does not know counts as valid.
@@ -259,7 +264,7 @@ def valid_share(dataset: Any, bounds: Bounds, size: tuple[int, int]) -> float:
     x = np.linspace(left + dx / 2, right - dx / 2, counts[1])
     y = np.linspace(top - dy / 2, bottom + dy / 2, counts[0])
     gx, gy = np.meshgrid(x, y)
-    return float(dataset.valid_at(gx.ravel(), gy.ravel()).mean())
+    return float(dataset.valid_at(gx.ravel(), gy.ravel(), time).mean())
 
 
 class WindowSampler(Sampler[Any]):
@@ -324,7 +329,7 @@ class RandomWindows(WindowSampler):
         length: windows per epoch over all ranks; None is as many as fit side by side.
         balance: ``area`` makes every place on the ground equally likely, however many scenes show it; ``scene`` every
             scene (or overlap of scenes) equally likely, however small.
-        min_valid: smallest share of valid pixels, 0 to 1.
+        min_valid: smallest share of valid pixels, 0 to 1; below 1 a scene smaller than a window is covered by one.
         roi: a shapely geometry in the dataset's CRS, or (left, bottom, right, top); windows lie inside.
         toi: (start, stop); scenes of other times are left out.
 
@@ -352,7 +357,7 @@ class RandomWindows(WindowSampler):
             raise InputError(f"there is no balance {balance!r}", expected="area or scene")
         self.balance, self.min_valid = balance, min_valid
         self.roi = None if roi is None else roi if hasattr(roi, "bounds") else shapely.box(*roi)
-        self.places = find_places(dataset, self.size, roi, toi)
+        self.places = find_places(dataset, self.size, roi, toi, around=min_valid < 1)
         self._corners = np.array([p[:4] for p in self.places])
         self.res = (float(dataset.res[0]), float(dataset.res[1]))
         c = self._corners
@@ -407,7 +412,8 @@ class RandomWindows(WindowSampler):
                 return False
         if self.roi is not None and not self.roi.covers(shapely.box(*window[:4])):
             return False
-        return self.min_valid <= 0 or valid_share(self.dataset, window[:4], self.size) >= self.min_valid
+        time = None if window.start is None else slice(window.start, window.stop)
+        return self.min_valid <= 0 or valid_share(self.dataset, window[:4], self.size, time) >= self.min_valid
 
 
 class ClassBalancedWindows(RandomWindows):

@@ -31,10 +31,12 @@ from codemae_datasets._compat import (
     Query,
     RasterDataset,
     UnionDataset,
+    compose_from_the_right,
     query_tensors,
     resolve,
 )
-from codemae_datasets._lookup import ALWAYS, Lookup, read_rows
+from codemae_datasets._lookup import ALWAYS, UNDATED, Lookup, named_as, read_rows
+from codemae_datasets._plot import Panel, draw, image_panel, mask_panel
 from codemae_datasets.reading import footprint, header, open_source, read_files, valid_points
 from codemae_datasets.times import end_of_day, item_span, name_span, tag_span
 from codemae_geo.classes import NODATA, ClassTable
@@ -59,8 +61,65 @@ class _Algebra(GeoDataset):
     def __and__(self, other: GeoDataset) -> ScenePairs:
         return ScenePairs(self, other)
 
+    def __rand__(self, other: GeoDataset) -> ScenePairs:
+        return ScenePairs(other, self)
+
     def __or__(self, other: GeoDataset) -> SceneUnion:
         return SceneUnion(self, other)
+
+    def __ror__(self, other: GeoDataset) -> SceneUnion:
+        return SceneUnion(other, self)
+
+    @property
+    def index(self) -> Any:
+        """The table of scenes: a GeoDataFrame with the files and their extents, by their spans of time."""
+        return self._index
+
+    @index.setter
+    def index(self, new: Any) -> None:
+        self._index = new if self._index is None else named_as(self._index, new)
+
+    _index: Any = None
+
+    def plot(self, sample: Mapping[str, Any], show_titles: bool = True, suptitle: str | None = None) -> Any:
+        """A picture of a sample: each image stretched from its 2nd to its 98th percentile, masks in their colours.
+
+        Args:
+            sample: of this dataset, or of a batch taken apart by ``unbind_samples``; a ``prediction`` is shown as well.
+            show_titles: whether the panels have titles.
+            suptitle: title of the whole.
+
+        Returns:
+            the matplotlib figure.
+        """
+        return draw(list(self._panels(sample)), show_titles, suptitle)
+
+    def _panels(self, sample: Mapping[str, Any]) -> Iterator[Panel]:
+        """Images, then masks, of a sample."""
+        valid, image, start = sample.get("valid"), sample.get("image"), 0
+        if image is not None and (image.ndim == 4 or "image_post" in sample):  # two dates
+            dates = list(image) if image.ndim == 4 else [image, sample["image_post"]]
+            yield from (image_panel(t, date, valid) for t, date in zip(("before", "after"), dates, strict=True))
+        elif image is not None:
+            for title, count in self._parts():
+                part = image[start:] if count is None else image[start : start + count]
+                start += len(part)
+                if len(part):
+                    yield image_panel(title, part, valid)
+        if "image_sar" in sample:
+            yield image_panel("SAR", sample["image_sar"], valid)
+        colors = self._colors()
+        for key in ("mask", "prediction"):
+            for mask in () if key not in sample else sample[key] if sample[key].ndim == 3 else [sample[key]]:
+                yield mask_panel(key, mask, colors)
+
+    def _parts(self) -> list[tuple[str, int | None]]:
+        """Title and number of channels of every image that the samples have side by side; None is all that are left."""
+        return [("image", None)]
+
+    def _colors(self) -> list[str]:
+        """Colours (#rrggbb) of the classes of the masks, where they are known."""
+        return []
 
     #: whether every window inside a footprint is known to be valid
     solid = False
@@ -93,6 +152,9 @@ class _Algebra(GeoDataset):
         """The first pixel corner of the file ``name`` at or right of ``left`` and at or below ``top``, if the file has
         the dataset's CRS and resolution; else the place itself."""
         raise NotImplementedError
+
+
+compose_from_the_right(_Algebra)  # type: ignore[type-abstract]
 
 
 class Scenes(_Algebra, RasterDataset):
@@ -220,6 +282,10 @@ class Scenes(_Algebra, RasterDataset):
         self._plan_units(source_unit, unit, stretch)
         return self
 
+    def _parts(self) -> list[tuple[str, int | None]]:
+        title = "SAR" if self.family == "sar" else "optical"
+        return [(title, len(self.band_indexes))] if self.is_image else []
+
     # --- construction
 
     def _configure(
@@ -291,20 +357,23 @@ class Scenes(_Algebra, RasterDataset):
         return header(what.path, bands, self._nodata, self._src_crs, what.name, self._gcps, what.scaling)
 
     def _choose(self, bands: Sequence[int | str] | None, name: str) -> tuple[int, ...]:
-        """Band numbers from numbers or names, of the sensor or of a file."""
-        if self.sensor is not None and (bands is None or any(isinstance(b, str) for b in bands)):
-            names: Sequence[str] = self.sensor.bands
-            self.all_bands = tuple(names)
-            if bands is None:
-                wanted = {"red", "green", "blue"} & set(names) or {"B04", "B03", "B02"} & set(names)
-                bands = [n for n in ("red", "green", "blue", "B04", "B03", "B02") if n in wanted] or names[:1]
+        """Band numbers from numbers or names: of the sensor, of the class, or of a file."""
+        own = self.sensor.bands if self.sensor is not None else type(self).all_bands if self.is_image else ()
+        lower = [n.lower() for n in own]
+        if own and bands is None:
+            wanted = {"red", "green", "blue"} & set(own) or {"B04", "B03", "B02"} & set(own)
+            bands = [n for n in ("red", "green", "blue", "B04", "B03", "B02") if n in wanted]
+            bands = bands or list(type(self).rgb_bands) or (list(own) if self.sensor is None else own[:1])
+        if own and bands is not None and all(isinstance(b, int) or b.lower() in lower for b in bands):
+            names: Sequence[str] = own
+            self.all_bands = tuple(own)
         elif bands is not None and all(isinstance(b, int) for b in bands):
             names = ()
         else:
             file = self._open_header(name, (1,))
             dataset = open_source(file).dataset
             names = [d or "" for d in dataset.descriptions]
-            self.all_bands = tuple(n for n in names if n)
+            self.all_bands = tuple(own) or tuple(n for n in names if n)
             if bands is None:
                 usable = [i for i in range(1, file.count + 1) if i != file.alpha]
                 colors = () if self.family == "sar" else dataset.colorinterp  # SAR in three equal bands is SAR
@@ -314,12 +383,21 @@ class Scenes(_Algebra, RasterDataset):
                         file.name, self.family, file.count, file.alpha, colors, dataset.descriptions, dataset.dtypes
                     )
         numbers = []
-        lower = [n.lower() for n in names]
         for band in bands:
-            if isinstance(band, str) and band.lower() not in lower:
-                valid = ", ".join(n for n in names if n) or "numbers: the files do not name their bands"
-                raise InputError(f"these bands cannot be used: there is no {band!r}", found=band, expected=valid)
-            numbers.append(lower.index(band.lower()) + 1 if isinstance(band, str) else int(band))
+            if isinstance(band, int):
+                numbers.append(band)
+                continue
+            places = [
+                known.index(band.lower()) for known in (lower, [n.lower() for n in names]) if band.lower() in known
+            ]
+            if not places:
+                valid = ", ".join(dict.fromkeys(n for n in (*own, *names) if n))
+                raise InputError(
+                    f"these bands cannot be used: there is no {band!r}",
+                    found=band,
+                    expected=valid or "numbers: the files do not name their bands",
+                )
+            numbers.append(places[0] + 1)
         if not numbers or min(numbers) < 1:
             raise InputError("these bands cannot be used", found=str(list(bands)), expected="numbers from 1, or names")
         self.bands = tuple(str(b) for b in bands)
@@ -563,6 +641,9 @@ class LabelScenes(Scenes):
             )
         return {"mask": torch.from_numpy(values), "valid": torch.from_numpy(valid)}
 
+    def _colors(self) -> list[str]:
+        return [c.color for c in self.classes or ()]
+
     def strips(self, rows: int) -> Iterator[tuple[GeoBox, Iterator[tuple[int, np.ndarray, Mask]]]]:
         """Every file once: its grid, and strips of ``rows`` rows as (first row, values ``[h, W]``, valid mask)."""
         for name in self.files:
@@ -636,6 +717,13 @@ class ScenePairs(_Algebra, IntersectionDataset):
             sample = self.collate_fn([dataset[place] for dataset in self.datasets])
         return self.transforms(sample) if self.transforms is not None else sample
 
+    def _parts(self) -> list[tuple[str, int | None]]:
+        parts = [parts_of(dataset) for dataset in self.datasets]
+        return parts[0] if self.split else parts[0] + parts[1]
+
+    def _colors(self) -> list[str]:
+        return next((c for c in map(colors_of, self.datasets) if c), [])
+
     @staticmethod
     def _read_both(one: Any, two: Any, place: Query) -> Sample:
         """What :func:`pair_samples` makes of both samples, converted straight into one image."""
@@ -690,6 +778,12 @@ class SceneUnion(_Algebra, UnionDataset):
         """See :class:`Scenes`."""
         return super().__getitem__(resolve(query, self.bounds))
 
+    def _parts(self) -> list[tuple[str, int | None]]:
+        return parts_of(next((d for d in self.datasets if isinstance(d, _Algebra)), self.datasets[0]))
+
+    def _colors(self) -> list[str]:
+        return next((c for c in map(colors_of, self.datasets) if c), [])
+
     @property
     def solid(self) -> bool:  # type: ignore[override]
         """Whether both are."""
@@ -709,6 +803,18 @@ class SceneUnion(_Algebra, UnionDataset):
             if isinstance(dataset, _Algebra) and name in set(dataset.index.get("filepath", ())):
                 return dataset.snap(left, top, name)
         return left, top
+
+
+def parts_of(dataset: GeoDataset) -> list[tuple[str, int | None]]:
+    """Title and number of channels of the images of any dataset's samples, see :meth:`_Algebra._parts`."""
+    if isinstance(dataset, _Algebra):
+        return dataset._parts()
+    return [("image", None)] if getattr(dataset, "is_image", True) else []
+
+
+def colors_of(dataset: GeoDataset) -> list[str]:
+    """Colours of the classes of any dataset's masks, where they are known."""
+    return dataset._colors() if isinstance(dataset, _Algebra) else []
 
 
 def _plain(dataset: GeoDataset) -> bool:
@@ -770,8 +876,7 @@ def _intersect(a: GeoDataset, b: GeoDataset, max_days: float | None) -> Any:
             expected="the same place",
             hint="look at both with `codemae info`",
         )
-    left = [d.index.index.left.to_numpy().astype("M8[ns]")[k] for d, k in ((a, i), (b, j))]
-    right = [d.index.index.right.to_numpy().astype("M8[ns]")[k] for d, k in ((a, i), (b, j))]
+    left, right = _spans(a, i, b, j)
     if max_days is not None:
         apart = np.maximum(*left) - np.minimum(*right)
         near = apart <= np.timedelta64(int(max_days * 86400), "s")
@@ -790,6 +895,18 @@ def _intersect(a: GeoDataset, b: GeoDataset, max_days: float | None) -> Any:
     # the first dataset's files, whose pixels the samples have
     names = a.index["filepath"].to_numpy()[i][order] if "filepath" in a.index.columns else np.full(len(i), "")
     return geopandas.GeoDataFrame({"filepath": names}, index=times, geometry=list(shapes[order]), crs=a.crs)
+
+
+def _spans(a: GeoDataset, i: Any, b: GeoDataset, j: Any) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """First and last moments of both files of every pair; a file without a date has those of the other."""
+    left = [d.index.index.left.to_numpy().astype("M8[ns]")[k] for d, k in ((a, i), (b, j))]
+    right = [d.index.index.right.to_numpy().astype("M8[ns]")[k] for d, k in ((a, i), (b, j))]
+    undated = [stop.astype("M8[Y]") - start.astype("M8[Y]") > UNDATED for start, stop in zip(left, right, strict=True)]
+    for k, other in ((0, 1), (1, 0)):
+        free = undated[k] & ~undated[other]
+        left[k] = np.where(free, left[other], left[k])
+        right[k] = np.where(free, right[other], right[k])
+    return left, right
 
 
 def _extent(dataset: GeoDataset) -> str:
