@@ -27,7 +27,7 @@ from codemae_geo.errors import InputError
 from codemae_geo.progress import Reporter
 from codemae_geo.raster.env import gdal_env
 from codemae_geo.raster.scene import RASTER_SUFFIXES
-from codemae_geo.raster.source import alpha_index, unreadable, valid_mask
+from codemae_geo.raster.source import find_alpha, unreadable, valid_mask
 from codemae_geo.sensors import Array, Mask
 
 #: values of all bands read at once
@@ -372,7 +372,7 @@ def _open(path: str) -> Any:
 
 def _header(path: str, nodata: float | None) -> _Header:
     with closing(_open(path)) as ds:
-        alpha = alpha_index(ds)
+        alpha, _ = find_alpha(ds)
         bands = tuple(i for i in range(1, ds.count + 1) if i != alpha)
         declared = nodata if nodata is not None else ds.nodatavals[bands[0] - 1]
         flags = ds.mask_flag_enums[bands[0] - 1]
