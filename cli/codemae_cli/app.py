@@ -21,6 +21,7 @@ from codemae_cli.commands import (
     models,
     predict,
     pretrain,
+    probe,
     qgis_setup,
 )
 
@@ -65,6 +66,7 @@ app.command("embed", epilog=embed.EXAMPLES)(embed.embed)
 app.command("detect", epilog=detect.EXAMPLES)(detect.detect)
 app.command("buildings", epilog=buildings.EXAMPLES)(buildings.buildings)
 app.command("pretrain", epilog=pretrain.EXAMPLES)(pretrain.pretrain)
+app.command("probe", epilog=probe.EXAMPLES)(probe.probe)
 app.command("info", epilog=info.EXAMPLES)(info.info)
 app.command("doctor", epilog=doctor.EXAMPLES)(doctor.doctor)
 app.command("qgis-setup", epilog=qgis_setup.EXAMPLES)(qgis_setup.qgis_setup)

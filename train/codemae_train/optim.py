@@ -1,4 +1,4 @@
-"""What the optimizer is given: layer-wise rates, weight decay, schedules, and LARS.
+"""What the optimizer is given: layer-wise rates, weight decay, and schedules. LARS is in :mod:`codemae_train.lars`.
 
 A rate is always ``base x scale x factor``: the recipe's base, the parameter's layer scale, the schedule's factor at the
 position that the loop has reached. Every schedule here is a function of that position alone, so that a resumed run
@@ -204,48 +204,3 @@ SCHEDULES: Mapping[str, Callable[..., Schedule]] = {
 def scaled_rate(lr: float, batch: int, per: int = 256) -> float:
     """A rate given for ``per`` images, for a batch of ``batch`` images over all processes and accumulated steps."""
     return lr * batch / per
-
-
-# ---------------------------------------------------------------- LARS
-
-
-class Lars(torch.optim.Optimizer):
-    """Layer-wise adaptive rates with momentum, as in MAE's linear probe (You et al., 2017).
-
-    Matrices and kernels: the gradient plus weight decay is scaled by ``trust x |w| / |gradient + decay w|``.
-    One-dimensional parameters get neither decay nor scaling.
-    """
-
-    def __init__(
-        self,
-        params: Any,
-        lr: float = 0.1,
-        weight_decay: float = 0.0,
-        momentum: float = 0.9,
-        trust: float = 0.001,
-    ) -> None:
-        super().__init__(params, {"lr": lr, "weight_decay": weight_decay, "momentum": momentum, "trust": trust})
-
-    @torch.no_grad()
-    def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
-        """One update; returns what ``closure`` returned."""
-        loss = None
-        if closure is not None:
-            with torch.enable_grad():
-                loss = closure()
-        for group in self.param_groups:
-            for parameter in group["params"]:
-                if parameter.grad is None:
-                    continue
-                update = parameter.grad
-                if parameter.ndim > 1:
-                    update = update.add(parameter, alpha=group["weight_decay"])
-                    weight, size = parameter.norm(), update.norm()
-                    ratio = torch.where((weight > 0) & (size > 0), group["trust"] * weight / size, 1.0)
-                    update = update * ratio
-                state = self.state[parameter]
-                if "momentum" not in state:
-                    state["momentum"] = torch.zeros_like(parameter)
-                state["momentum"].mul_(group["momentum"]).add_(update)
-                parameter.sub_(state["momentum"], alpha=group["lr"])
-        return loss
