@@ -192,21 +192,23 @@ def _trace_strip(strip: Strip, foreground: list[int]) -> _Traced:
     mask = np.isin(strip.values, foreground)
     transform = Affine.translation(0, strip.row0)
     found = shapes(strip.values, mask=mask, connectivity=4, transform=transform)
-    batches = [_build(batch) for batch in iter(lambda: list(islice(found, _FLUSH)), [])]
-    values = np.concatenate([v for v, _ in batches]) if batches else np.empty(0, np.int64)
-    polygons = np.concatenate([p for _, p in batches]) if batches else np.empty(0, dtype=object)
-    traced = _Traced(values, polygons, np.zeros(len(values)), np.zeros(len(values), np.int64))
-    if strip.confidence is not None and len(values):
-        labels = rasterize(
-            zip(polygons, range(1, len(polygons) + 1), strict=True),
-            out_shape=strip.values.shape,
-            transform=transform,
-            dtype="int32",
-        )
+    values, polygons = [np.empty(0, np.int64)], [np.empty(0, dtype=object)]
+    labels = np.zeros(strip.values.shape, np.int32)  # 1 + the number of each pixel's region
+    count = 0
+    while batch := list(islice(found, _FLUSH)):
+        if strip.confidence is not None:
+            # GDAL's own shapes go back as they are: turning a million polygons into such shapes again takes minutes
+            numbered = ((shape, count + n) for n, (shape, _) in enumerate(batch, start=1))
+            rasterize(numbered, out=labels, transform=transform)
+        built = _build(batch)
+        values.append(built[0])
+        polygons.append(built[1])
+        count += len(batch)
+    traced = _Traced(np.concatenate(values), np.concatenate(polygons), np.zeros(count), np.zeros(count, np.int64))
+    if strip.confidence is not None and count:
         known = (labels > 0) & np.isfinite(strip.confidence)
-        size = len(polygons) + 1
-        traced.sums += np.bincount(labels[known], weights=strip.confidence[known], minlength=size)[1:]
-        traced.counts += np.bincount(labels[known], minlength=size)[1:]
+        traced.sums += np.bincount(labels[known], weights=strip.confidence[known], minlength=count + 1)[1:]
+        traced.counts += np.bincount(labels[known], minlength=count + 1)[1:]
     return traced
 
 
