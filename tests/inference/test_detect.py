@@ -172,7 +172,7 @@ def test_the_threshold_can_be_changed(fake: Path, tmp_path: Path) -> None:
     scene = write(tmp_path / "scene.tif", [(20, 20, 40, 40), (100, 20, 120, 40)])
     table = found(fake, scene, tmp_path / "out", score_threshold=0.9)
     assert list(table["name"]) == ["ship"] and table["score"][0] == pytest.approx(250 / 255)
-    with pytest.raises(InputError, match="no score"):
+    with pytest.raises(InputError, match="out of range"):
         found(fake, scene, tmp_path / "none", score_threshold=1.5)
 
 
