@@ -200,7 +200,7 @@ def test_missing_sources_say_what_where_and_how(sources: Path, tmp_path: Path) -
     with pytest.raises(InputError, match="a source is missing") as missing:
         build([str(sources), f"msaw={tmp_path}"], tmp_path / "os", sources=["msaw", "qxs_saropt"])
     assert "--sources qxs_saropt" in str(missing.value)
-    with pytest.raises(InputError, match="'qxs' is no source"):
+    with pytest.raises(InputError, match="'qxs' is not a source"):
         build([str(sources)], tmp_path / "os", sources=["qxs"])
     with pytest.raises(InputError, match="does not exist"):
         build([str(tmp_path / "nowhere")], tmp_path / "os")
