@@ -380,7 +380,7 @@ def test_a_mask_value_outside_the_classes_is_named(tmp_path: Path) -> None:
     mask = np.array(Image.open(path))
     mask[3, 4] = 77
     Image.fromarray(mask).save(path)
-    with pytest.raises(InputError, match="no class") as caught:
+    with pytest.raises(InputError, match="not a class") as caught:
         open_dataset("yeseg_opt_sar", tmp_path)[0]
     assert str(path) in caught.value.message and caught.value.found == "77"
 
