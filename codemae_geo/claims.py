@@ -24,7 +24,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
-from codemae_geo.errors import OutputError
+from codemae_geo.errors import OutputError, param
 from codemae_geo.interrupts import uninterrupted
 
 #: end of the name of a claim's file
@@ -259,7 +259,7 @@ def _refused(output: Path, busy: Busy) -> OutputError:
     return OutputError(
         f"another run may be writing {output}",
         found=f"{owner.describe() if owner else 'a process that is not known'}, on a disk without locks",
-        hint=f"if that run has ended, remove what it left: codemae clean --force {output.parent}",
+        hint=f"if that run has ended, remove what it left: codemae clean {param('force')} {output.parent}",
     )
 
 
@@ -509,8 +509,7 @@ def _temporary(home: Path, record: dict[str, Any]) -> list[Path]:
     found = [staging] if staging is not None and staging.name.endswith(PART) else []
     target = _target(home, record)
     if target is not None:
-        for pattern in _names(record.get("temporary")):
-            found += target.glob(pattern) if pattern.endswith(PART) and "**" not in pattern else ()
+        found += [target / n for n in _names(record.get("temporary")) if n.endswith(PART)]
     return found
 
 

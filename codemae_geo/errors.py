@@ -2,42 +2,105 @@
 
 Everything a user can cause raises a :class:`CodemaeError`. The command line catches that class in one place and prints
 the message without a traceback; anything else is a bug and keeps its traceback.
+
+A message never spells an option of the command line: it marks the parameter, ``f"choose another {param('res')}"``, and
+whoever shows the message says how a parameter is called there (:func:`render`): an option of the command line, a label
+in QGIS, the keyword ``res`` in Python.
 """
 
 from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+
+_MARK = re.compile("\u27e6([a-z0-9_]+)(?:=([^\u27e7]*))?\u27e7")
+#: a parameter and its value, if one is named -> how a face spells them
+Speak = Callable[[str, str | None], str]
+
+
+def param(name: str, value: object = None) -> str:
+    """A parameter in a message, with a value where one is meant; :func:`render` spells it for its reader.
+
+    >>> render(f"say {param('sensor', 'sar')}, or see {param('dst_crs')}")
+    'say sensor=sar, or see dst_crs'
+    """
+    return f"\u27e6{name}\u27e7" if value is None else f"\u27e6{name}={value}\u27e7"
+
+
+def as_keyword(name: str, value: str | None) -> str:
+    """How Python spells a parameter."""
+    return name if value is None else f"{name}={value}"
+
+
+def render(text: str, speak: Speak = as_keyword) -> str:
+    """``text`` with its parameters spelled by ``speak``."""
+    return _MARK.sub(lambda m: speak(m[1], m[2]), text)
+
+
+def params_in(*texts: str | None) -> Iterator[str]:
+    """The names of the parameters that texts mark, each once.
+
+    >>> list(params_in(f"{param('res')} or {param('aoi')}", None, param("res", 2)))
+    ['res', 'aoi']
+    """
+    yield from dict.fromkeys(m[1] for text in texts if text for m in _MARK.finditer(text))
 
 
 class CodemaeError(Exception):
     """Base class of all errors a user can act on.
 
+    Attributes hold the texts as Python says them; :meth:`told` gives them as another face does.
+
     Args:
-        message: one sentence that names the thing that is wrong.
+        message: one sentence that names the thing that is wrong; lower case, no full stop.
         found: what was there.
         expected: what would have been right.
-        hint: the next step, with the option or command to type.
+        hint: the next step, with the parameter (:func:`param`) or the command to type.
+        option: the parameter that the error is about, by its name in Python.
     """
 
     #: stable identifier, the ``code`` of a JSON-lines ``error`` event
     code = "error"
 
     def __init__(
-        self, message: str, *, found: str | None = None, expected: str | None = None, hint: str | None = None
+        self,
+        message: str,
+        *,
+        found: str | None = None,
+        expected: str | None = None,
+        hint: str | None = None,
+        option: str | None = None,
     ) -> None:
         super().__init__(message)
-        self.message = message
-        self.found = found
-        self.expected = expected
-        self.hint = hint
+        #: the texts with their marks
+        self.raw = {"message": message, "found": found, "expected": expected, "hint": hint}
+        self.option = option
+        said = self.told()
+        self.message = said["message"] or ""
+        self.found, self.expected, self.hint = said["found"], said["expected"], said["hint"]
+
+    def told(self, speak: Speak = as_keyword) -> dict[str, str | None]:
+        """``message``, ``found``, ``expected`` and ``hint`` with parameters spelled by ``speak``."""
+        return {part: text and render(text, speak) for part, text in self.raw.items()}
+
+    def params(self) -> list[str]:
+        """Names of the parameters that the texts mark."""
+        return list(params_in(*self.raw.values()))
+
+    def text(self, speak: Speak = as_keyword) -> str:
+        """All of it, one line for each part."""
+        said = self.told(speak)
+        lines = [said["message"] or ""]
+        if said["found"]:
+            lines.append(f"  found:    {said['found']}")
+        if said["expected"]:
+            lines.append(f"  expected: {said['expected']}")
+        if said["hint"]:
+            lines.append(f"hint: {said['hint']}")
+        return "\n".join(lines)
 
     def __str__(self) -> str:
-        lines = [self.message]
-        if self.found:
-            lines.append(f"  found:    {self.found}")
-        if self.expected:
-            lines.append(f"  expected: {self.expected}")
-        if self.hint:
-            lines.append(f"hint: {self.hint}")
-        return "\n".join(lines)
+        return self.text()
 
 
 class InputError(CodemaeError):
@@ -56,9 +119,3 @@ class OutputError(CodemaeError):
     """An output cannot be written (exists already, disk full, folder read-only)."""
 
     code = "output"
-
-
-class Interrupted(CodemaeError):
-    """The run was stopped from outside; nothing half-written is left."""
-
-    code = "interrupted"

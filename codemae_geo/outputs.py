@@ -7,13 +7,13 @@ import os
 import secrets
 import shutil
 import threading
-from collections.abc import Collection, Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Collection, Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 
 from codemae_geo.claims import PART, REPLACED, Claim, claim, hidden_name, move_in, release_all, remove_empty
-from codemae_geo.errors import OutputError
+from codemae_geo.errors import OutputError, param
 from codemae_geo.interrupts import uninterrupted
 
 #: what the operating system, libtiff and SQLite say when a device, a quota or a file-size limit is exhausted
@@ -24,36 +24,16 @@ _MIB = 2**20
 _LITTLE = 8 * _MIB
 
 
-def check_name(path: Path | str) -> None:
-    """Refuse a name that the libraries that read and write files cannot be given.
-
-    Raises:
-        OutputError: it holds a NUL, or bytes that are no text (a name in Latin-1 on a system of UTF-8).
-    """
-    text = str(path)
-    if "\0" in text:
-        raise OutputError("a file name cannot hold the character NUL", found=repr(text))
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        raise OutputError(
-            f"the name {text!r} is not text in UTF-8",
-            expected="a name without bytes of another encoding",
-            hint="rename the file or folder (convmv -f latin1 -t utf8), or set LANG to a locale with UTF-8",
-        ) from None
-
-
 def check_writable(path: Path, *, overwrite: bool) -> None:
     """Refuse a destination that exists (unless ``overwrite``) or whose folder does not.
 
     Raises:
         OutputError: the file exists, is a folder, or its folder is missing.
     """
-    check_name(path)
     if path.is_dir():
         raise OutputError(f"{path} is a folder", expected="the name of a file to write")
     if path.exists() and not overwrite:
-        raise OutputError(f"{path} exists and is not replaced", hint="choose another name or add --overwrite")
+        raise OutputError(f"{path} exists and is not replaced", hint=f"choose another name or add {param('overwrite')}")
     if not path.parent.is_dir():
         raise OutputError(f"the folder of {path} does not exist", hint=f"create {path.parent} first")
 
@@ -87,7 +67,7 @@ def check_space(folder: Path, needed: int) -> None:
             f"not enough disk space in {folder.parent if _is_hidden(folder) else folder}",
             found=f"{free / _MIB:,.0f} MiB ({free} bytes) free",
             expected=f"about {needed / _MIB:,.0f} MiB ({needed} bytes)",
-            hint="free some space, write to another disk, or ask for fewer outputs or a coarser --res",
+            hint=f"free some space, write to another disk, or ask for fewer outputs or a coarser {param('res')}",
         )
 
 
@@ -276,33 +256,6 @@ class Staging:
         self.discard()
 
 
-@contextmanager
-def claimed(path: Path, *, temporary: Sequence[str] = (), when: bool = True) -> Iterator[None]:
-    """Hold a place for a run that writes into it by and by and can go on after a kill.
-
-    Args:
-        path: file or folder.
-        temporary: names or patterns, ending in ``.part``, of files in the folder that a killed run may leave there.
-        when: hold it at all.
-
-    Raises:
-        OutputError: another run holds it, or its folder cannot be written.
-    """
-    if not when:
-        yield
-        return
-    check_name(path)
-    try:
-        held = claim(path.absolute(), temporary=list(temporary))
-    except OSError as error:
-        raise write_failure(error, path) from error
-    try:
-        yield
-    finally:
-        held.release()
-        remove_empty(held.made)
-
-
 def write_text(path: Path, text: str, *, overwrite: bool = False) -> None:
     """Write a whole UTF-8 text file or none.
 
@@ -336,7 +289,6 @@ class FolderStaging:
         """
         self.path = Path(path).absolute()
         self._overwrite = overwrite
-        check_name(self.path)
         if self.path.exists() and not self.path.is_dir():
             raise OutputError(f"{self.path} is a file", expected="the name of a folder to create")
         # a folder that is a disk of its own, as in a container, cannot be moved into from beside it
@@ -361,7 +313,7 @@ class FolderStaging:
         if any(entry.name not in ours for entry in self.path.iterdir()):
             raise OutputError(
                 f"the output folder {self.path} exists and is not empty",
-                hint="choose another folder or add --overwrite",
+                hint=f"choose another folder or add {param('overwrite')}",
             )
 
     def publish_all(self, stale: Collection[str] = ()) -> None:

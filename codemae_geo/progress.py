@@ -6,6 +6,8 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from codemae_geo.errors import Speak, as_keyword, render
+
 
 class Reporter:
     """A silent reporter that only keeps the time of each stage; faces override the methods they show.
@@ -17,6 +19,8 @@ class Reporter:
     def __init__(self) -> None:
         self.seconds: dict[str, float] = {}
         self.warnings: list[dict[str, str]] = []
+        #: how parameters are spelled in what is said
+        self.speak: Speak = as_keyword
 
     @contextmanager
     def stage(self, name: str, total: int | None = None) -> Iterator[None]:
@@ -28,10 +32,17 @@ class Reporter:
         finally:
             self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - began
 
-    def warning(self, code: str, message: str) -> None:
-        """Something the user should know that does not stop the run; kept for the summary."""
-        self.warnings.append({"code": code, "message": message})
-        self.on_warning(code, message)
+    def warning(self, code: str, message: str, option: str | None = None) -> None:
+        """Something the user should know that does not stop the run; kept for the summary.
+
+        Args:
+            code: stable identifier.
+            message: words, in which :func:`codemae_geo.errors.param` marks parameters.
+            option: the parameter that the warning is about.
+        """
+        told = render(message, self.speak)
+        self.warnings.append({"code": code, "message": told, **({"option": option} if option else {})})
+        self.on_warning(code, told)
 
     def log(self, message: str) -> None:
         """A decision worth a line, such as the unit a SAR scene was taken to be in."""

@@ -16,7 +16,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from codemae_geo.errors import InputError
+from codemae_geo.errors import InputError, param
 
 Family = Literal["optical", "sar"]
 #: ``uint8``: stretched for display, 0..255. ``dn``: integer counts of an optical sensor. ``reflectance``: 0..1.
@@ -131,7 +131,7 @@ def detect_unit(
         if kind.kind == "c":
             raise InputError(
                 "an optical scene holds complex numbers", found=kind.name, expected="real values",
-                hint="for radar imagery say --post-sensor sar (embed: --sensor sar)",
+                hint=f"for radar imagery say {param('sensor', 'sar')}",
             )  # fmt: skip
         return _float_optical(_values(sample, valid))
     if kind.kind == "c":
@@ -155,7 +155,7 @@ def _unclear(facts: str) -> InputError:
         "what the radar values are cannot be told",
         found=facts,
         expected="decibels, power or amplitude that can be told apart",
-        hint="give the unit with --unit (damage: --pre-unit, --post-unit): db, power or amplitude",
+        hint=f"give the unit with {param('unit')}: db, power or amplitude",
     )
 
 
@@ -462,7 +462,8 @@ def plan_conversion(
         if unit not in UNITS[family]:
             raise InputError(
                 f"the unit {unit!r} does not exist for {family} scenes", found=unit, expected=", ".join(UNITS[family]),
-                hint="give the unit with --unit (damage: --pre-unit, --post-unit)",
+                hint=f"give the unit with {param('unit')}",
+                option="unit",
             )  # fmt: skip
     if source_unit == target_unit and (target_unit != "uint8" or stretch == "auto"):
         return Conversion(family, source_unit, target_unit)
@@ -488,7 +489,8 @@ def _stretch_limits(
     if any(b.size == 0 for b in bands):
         raise InputError(
             "the scene has no valid pixel", found="nodata only", expected="some valid pixels",
-            hint="check the nodata value, or give it with --nodata (damage: --pre-nodata, --post-nodata)",
+            hint=f"check the nodata value, or give it with {param('nodata')}",
+            option="nodata",
         )  # fmt: skip
     if stretch == "minmax":
         low = tuple(float(b.min()) for b in bands)

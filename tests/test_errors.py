@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import ast
+import pickle
 import re
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import typer
+from codemae_cli.app import app
+from codemae_cli.spelling import Spelling
+
+from codemae_geo.errors import InputError, OutputError, param
+from codemae_geo.progress import Reporter
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = ("codemae_geo", "datasets/codemae_datasets", "train/codemae_train", "cli/codemae_cli")
@@ -90,3 +97,53 @@ def test_the_voice_is_heard() -> None:
     heard = {text for _, _, text in spoken(ast.parse(source)) if wrong(text)}
     assert heard == {"look here.", "The {} is gone", "A thing", "It is bad"}
     assert sum(1 for path in FILES for _ in spoken(ast.parse(path.read_text(encoding="utf-8")))) > 700
+
+
+LIBRARY = [path for path in FILES if not path.is_relative_to(ROOT / "cli")]
+#: scripts that are command lines of their own
+SCRIPTS = {"ablation.py", "bundled.py", "make_demo_scene.py"}
+
+
+@pytest.mark.parametrize("path", [p for p in LIBRARY if p.name not in SCRIPTS], ids=lambda p: str(p.relative_to(ROOT)))
+def test_the_library_speaks_no_command_line(path: Path) -> None:
+    """No text of the library spells an option: a message marks the parameter, and each face spells it."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    strings = [n for n in ast.walk(tree) if isinstance(n, ast.Constant) and isinstance(n.value, str)]
+    found = [f"line {n.lineno}: {m[0]}" for n in strings for m in re.finditer(r"(?<![\w|-])--([a-z][\w-]*|$)", n.value)]
+    assert not found, "\n".join(found)
+
+
+def test_each_face_spells_parameters_its_own_way() -> None:
+    error = InputError(
+        f"no {param('res')}", found=param("sensor", "sar"), hint=f"see {param('nodata', 0)}", option="sensor"
+    )
+    assert str(error) == "no res\n  found:    sensor=sar\nhint: see nodata=0"
+    assert (error.message, error.found, error.expected) == ("no res", "sensor=sar", None)
+    assert error.params() == ["res", "sensor", "nodata"]
+
+    damage = Spelling(typer.main.get_command(app).commands["damage"].params)  # type: ignore[attr-defined]
+    assert error.text(damage).splitlines() == [
+        "no --res",
+        "  found:    --post-sensor sar",
+        "hint: see --pre-nodata 0 or --post-nodata 0",
+    ]
+    predict = Spelling(typer.main.get_command(app).commands["predict"].params)  # type: ignore[attr-defined]
+    assert error.told(predict)["hint"] == "see --nodata 0"
+    assert predict("output", None) == "--output" and predict("model", "a b") == "MODEL 'a b'"
+
+
+def test_an_error_keeps_its_texts_across_processes() -> None:
+    error = OutputError(f"no {param('out')}", hint="h", option="out")
+    copy = pickle.loads(pickle.dumps(error))
+    assert type(copy) is OutputError and copy.raw == error.raw and copy.option == "out" and str(copy) == str(error)
+
+
+def test_a_warning_names_its_parameter() -> None:
+    reporter = Reporter()
+    reporter.warning("nodata", f"say {param('nodata', 0)}", "nodata")
+    reporter.speak = Spelling()
+    reporter.warning("gsd", f"choose another {param('res')}")
+    assert reporter.warnings == [
+        {"code": "nodata", "message": "say nodata=0", "option": "nodata"},
+        {"code": "gsd", "message": "choose another --res"},
+    ]

@@ -10,7 +10,6 @@ import typer
 from codemae_cli.commands import (
     buildings,
     checkpair,
-    clean,
     damage,
     data,
     demo,
@@ -69,7 +68,6 @@ app.command("buildings", epilog=buildings.EXAMPLES)(buildings.buildings)
 app.command("pretrain", epilog=pretrain.EXAMPLES)(pretrain.pretrain)
 app.command("probe", epilog=probe.EXAMPLES)(probe.probe)
 app.command("info", epilog=info.EXAMPLES)(info.info)
-app.command("clean", epilog=clean.EXAMPLES)(clean.clean)
 app.command("doctor", epilog=doctor.EXAMPLES)(doctor.doctor)
 app.command("qgis-setup", epilog=qgis_setup.EXAMPLES)(qgis_setup.qgis_setup)
 app.command("engine", epilog=engine.EXAMPLES, hidden=True)(engine.engine)

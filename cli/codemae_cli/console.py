@@ -8,14 +8,15 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, NoReturn, TypeVar
 
 import typer
 
 from codemae_cli.protocol import PROTOCOL
+from codemae_cli.spelling import Spelling
 from codemae_cli.streams import speak_events
-from codemae_geo.errors import CodemaeError
+from codemae_geo.errors import CodemaeError, param, params_in
 from codemae_geo.progress import Reporter
 
 #: set before the last event of a run, ``result`` or ``error``, is written
@@ -155,12 +156,19 @@ class JsonReporter(Reporter):
     def log(self, message: str) -> None:
         emit("log", level="info", message=message)
 
-    def on_warning(self, code: str, message: str) -> None:
-        emit("warning", code=code, message=message)
+    def warning(self, code: str, message: str, option: str | None = None) -> None:
+        super().warning(code, message, option)
+        emit("warning", code=code, message=self.warnings[-1]["message"], **about(option, params_in(message)))
 
 
 def make_reporter(mode: str, quiet: bool) -> Reporter:
     """The reporter for ``--progress`` and ``--quiet``; json is never silenced, a program reads it."""
+    reporter = _reporter(mode, quiet)
+    reporter.speak = Spelling.of_this_command()
+    return reporter
+
+
+def _reporter(mode: str, quiet: bool) -> Reporter:
     if mode == "json":
         return JsonReporter()
     if mode == "none" or quiet:
@@ -168,6 +176,14 @@ def make_reporter(mode: str, quiet: bool) -> Reporter:
     if mode == "auto" and sys.stderr.isatty() and os.environ.get("TERM") != "dumb":
         return RichReporter()
     return PlainReporter()
+
+
+def about(option: str | None, named: Iterable[str]) -> dict[str, Any]:
+    """Fields of an event that name parameters: the one it is about, and how the texts spell those that they name."""
+    spelling = Spelling.of_this_command()
+    options = {name: spelled for one in named for name, spelled in spelling.options(one).items()}
+    fields: dict[str, Any] = {"option": next(iter(spelling.options(option)))} if option else {}
+    return fields | ({"options": options} if options else {})
 
 
 def close(reporter: Reporter) -> None:
@@ -185,11 +201,13 @@ def fail(error: CodemaeError, *, as_json: bool, as_events: bool, code: str | Non
         as_events: write an ``error`` event.
         code: code of the event, if not the error's own.
     """
-    fields = {"code": code or error.code, "message": error.message, "hint": error.hint}
-    extra = {k: v for k, v in (("found", error.found), ("expected", error.expected)) if v}
+    spelling = Spelling.of_this_command()
+    said = error.told(spelling)
+    fields = {"code": code or error.code, "message": said["message"], "hint": said["hint"]}
+    extra = {k: said[k] for k in ("found", "expected") if said[k]} | about(error.option, error.params())
     if as_events:
         emit("error", **fields, **extra)
-    say(f"error: {error}")
+    say(f"error: {error.text(spelling)}")
     if as_json:
         print_json({"error": {**fields, **extra}})
     raise typer.Exit(1)
@@ -224,7 +242,9 @@ def command(function: F) -> F:
         except Exception as error:
             if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":  # torch's, not loaded here
                 scarce = CodemaeError(
-                    "out of memory", hint="a smaller --window or --batch-size, or --dry-run to see what is needed"
+                    "out of memory",
+                    hint=f"a smaller {param('window')} or {param('batch_size')}, or {param('dry_run')} to see what is"
+                    " needed",
                 )
                 fail(scarce, as_json=as_json, as_events=as_events, code="memory")
             if as_events:

@@ -19,11 +19,20 @@ EVENTS: dict[str, dict[str, tuple[type, ...]]] = {
     "stage": {"name": (str,), "total": (int, _NULL)},
     "progress": {"stage": (str,), "done": (int,), "total": (int,), "eta_s": (int, float, _NULL)},
     "log": {"level": (str,), "message": (str,)},
-    "warning": {"code": (str,), "message": (str,)},
+    "warning": {"code": (str,), "message": (str,), "option": (str,), "options": (dict,)},
     "result": {"outputs": (dict,), "summary": (dict,)},
-    "error": {"code": (str,), "message": (str,), "hint": (str, _NULL), "found": (str,), "expected": (str,)},
+    "error": {
+        "code": (str,),
+        "message": (str,),
+        "hint": (str, _NULL),
+        "found": (str,),
+        "expected": (str,),
+        "option": (str,),
+        "options": (dict,),
+    },
 }
-OPTIONAL = {("error", "found"), ("error", "expected")}
+OPTIONAL = {("error", name) for name in ("found", "expected", "option", "options")}
+OPTIONAL |= {("warning", name) for name in ("option", "options")}
 #: ``code`` of an ``error`` event -> what it means
 ERROR_CODES = {
     "input": "an input file or an option cannot be used",

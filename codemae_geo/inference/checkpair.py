@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import InitVar, asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -11,9 +11,8 @@ import numpy as np
 import shapely
 from odc.geo.geobox import GeoBox
 
-from codemae_geo.errors import InputError
-from codemae_geo.inference.job import warn_of_fill
-from codemae_geo.inference.request import SceneLike, SceneRequest, as_request
+from codemae_geo.errors import InputError, Speak, as_keyword, render
+from codemae_geo.inference.job import SceneLike, SceneRequest, as_request, warn_of_fill
 from codemae_geo.progress import Reporter
 from codemae_geo.raster.align import Overlap, crop, overlap, same_scene, target_grid
 from codemae_geo.raster.dates import Taken, date_taken
@@ -64,16 +63,25 @@ class PairReport:
     overlap: dict[str, float] | None = None
     offset: dict[str, Any] | None = None
     model: dict[str, Any] | None = None
+    #: how messages spell parameters
+    speak: InitVar[Speak] = as_keyword
+
+    def __post_init__(self, speak: Speak) -> None:
+        self._speak = speak
 
     def add(self, severity: Severity, code: str, message: str) -> None:
         """Take a finding into the verdict."""
-        self.reasons.append({"code": code, "severity": severity, "message": message})
+        self.reasons.append({"code": code, "severity": severity, "message": render(message, self._speak)})
         worst = max(_SEVERITIES.index(r["severity"]) for r in self.reasons)  # type: ignore[arg-type]
         self.verdict = VERDICTS[worst]
 
     def as_dict(self) -> dict[str, Any]:
         """The report as JSON takes it."""
         return {"task": "checkpair", **asdict(self)}
+
+    def add_error(self, code: str, error: InputError) -> None:
+        """Take what keeps a run from being made into the verdict."""
+        self.add("stop", code, error.text(self._speak).replace("\n", " "))
 
 
 class _Findings(Reporter):
@@ -82,6 +90,7 @@ class _Findings(Reporter):
     def __init__(self, report: PairReport) -> None:
         super().__init__()
         self._report = report
+        self.speak = report._speak
 
     def on_warning(self, code: str, message: str) -> None:
         self._report.add("care", code, message)
@@ -112,7 +121,7 @@ def check_pair(
         ModelError: the model cannot be read.
     """
     reporter = reporter or Reporter()
-    report = PairReport()
+    report = PairReport(speak=reporter.speak)
     requests = {"pre": as_request(pre), "post": as_request(post)}
     with gdal_env():
         with reporter.stage("check"):
@@ -185,7 +194,7 @@ def _fit_model(
         reason = report.scenes[role]["family_reason"]
         said = f"the {role} scene is {family} ({'as said' if role == 'post' and post_sensor else reason})"
         if role == "post" and model is None:
-            report.add("care", "model", f"{said}: the bundled model takes {takes[role]}, name one for it with --model")
+            report.add("care", "model", f"{said}: the bundled model takes {takes[role]}: name one that takes it")
             report.model = None
             return None
         report.add("stop", "sensor", f"{said}, and the model {contract.name} takes {takes[role]}")
@@ -199,7 +208,7 @@ def _open(report: PairReport, requests: dict[str, SceneRequest], families: dict[
         try:
             scenes[role] = scene = request.open_as(role, families[role])
         except InputError as error:
-            report.add("stop", "scene", str(error).replace("\n", " "))
+            report.add_error("scene", error)
             continue
         rows, cols = scene.geobox.shape.yx
         report.scenes[role] |= {"crs": crs_name(scene.crs), "width": cols, "height": rows, "gsd_m": scene.gsd}

@@ -7,7 +7,7 @@ from typing import Literal, get_args
 
 import torch
 
-from codemae_geo.errors import InputError
+from codemae_geo.errors import InputError, param
 from codemae_geo.models.precision import cpu_has_bf16
 
 Device = Literal["auto", "cuda", "mps", "cpu"]
@@ -60,7 +60,8 @@ def choose_runtime(device: str = "auto", precision: str = "auto") -> Runtime:
         raise InputError(
             f"the device {device} is not there",
             found=", ".join(name for name, there in present.items() if there),
-            hint="leave --device at auto; `codemae doctor` shows what torch sees",
+            hint=f"leave {param('device')} at auto; `codemae doctor` shows what torch sees",
+            option="device",
         )
     chosen = device if device != "auto" else next(name for name, there in present.items() if there)
     if precision != "auto":

@@ -26,7 +26,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from codemae_geo.errors import ModelError
-from codemae_geo.losses.contrast import Gather, gather_rows
+from codemae_geo.losses.contrast import gather_rows
 from codemae_geo.losses.cross_scale import cross_scale_contrast, cross_scale_prediction
 from codemae_geo.losses.reconstruction import masked_mse, patchify
 from codemae_geo.models.codemae import Masking, random_masking
@@ -144,7 +144,7 @@ class CrossScaleEncoder(nn.Module):
         patch: side of a patch in pixels.
         channels: bands.
         embed_dim, depth, num_heads: of the encoder.
-        norm_order: "pre" as a ViT; "post" as the published program's blocks with ``--use_xformers``. Weights of one
+        norm_order: "pre" as a ViT; "post" as the published program's blocks with ``use_xformers``. Weights of one
             order give wrong features in the other.
         sensors: what it was trained on, in the order of the inputs of its package.
 
@@ -273,8 +273,6 @@ class CrossScaleMAE(CrossScaleEncoder):
                 "crop_scale cannot be used", found=str(tuple(crop_scale)), expected="smallest, largest share in (0, 1]"
             )
         self.mask_ratio, self.temperature = mask_ratio, temperature
-        #: rows of other processes; "none" where all processes hold the same
-        self.gather: Gather = "exact"
         self.crop_scale = (crop_scale[0], crop_scale[1])
         self.encoder_norm.requires_grad_(False)  # kept for the names of the checkpoints
         self.decoder_embed = nn.Linear(self.embed_dim, width)
@@ -370,7 +368,7 @@ class CrossScaleMAE(CrossScaleEncoder):
         return CrossScaleLosses(reconstruction + prediction + contrast, reconstruction, prediction, contrast)
 
     def _contrast(self, image: Tensor, crop: Tensor) -> Tensor:
-        first, second = gather_rows(image, self.gather)[0], gather_rows(crop, self.gather)[0]
+        first, second = gather_rows(image, "exact")[0], gather_rows(crop, "exact")[0]
         if len(first) < 2:
             raise ModelError(
                 "the contrast between scales needs other images to differ from",
@@ -425,7 +423,7 @@ def norm_order_of(state: Mapping[str, Any]) -> NormOrder:
 
 
 def from_xformers(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The names of a checkpoint that the published program wrote with ``--use_xformers`` -> names of this model.
+    """The names of a checkpoint that the published program wrote with ``use_xformers`` -> names of this model.
 
     Repetitions of the same tensors under ``mha`` and ``feedforward`` are left out; everything else keeps its name, so
     that a strict load reports what does not belong.

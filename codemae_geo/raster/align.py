@@ -14,7 +14,7 @@ from odc.geo.geobox import GeoBox
 from pyproj import CRS
 from pyproj.exceptions import CRSError
 
-from codemae_geo.errors import InputError
+from codemae_geo.errors import InputError, param
 from codemae_geo.raster.geo import (
     apply,
     beside,
@@ -66,7 +66,7 @@ def same_scene(pre: Scene, post: Scene) -> None:
         if _identity(file.path) in before:
             raise InputError(
                 "the same file is given as pre and as post", found=file.name, expected="two dates",
-                hint="check --pre and --post",
+                hint=f"check {param('pre')} and {param('post')}",
             )  # fmt: skip
 
 
@@ -89,7 +89,7 @@ def overlap(pre: Scene, post: Scene) -> Overlap:
             "the two scenes do not overlap",
             found=f"pre {_lonlat_extent(pre)}, post {_lonlat_extent(post)}",
             expected="two scenes of one place",
-            hint="check the files, and --src-crs if it was given",
+            hint=f"check the files, and {param('src_crs')} if it was given",
         )
     return Overlap(
         float(common.area), min(1.0, float(common.area / a.area)), min(1.0, float(common.area / b.area)), common, crs
@@ -142,7 +142,7 @@ def target_grid(
         check_resolution(res, [pre] if post is None else [pre, post], str(own.crs) if crs is None else crs)
     if bounds is not None and (not np.isfinite(bounds).all() or bounds[0] == bounds[2] or bounds[1] == bounds[3]):
         raise InputError(
-            "--bounds has no area",
+            f"{param('bounds')} has no area",
             found=" ".join(f"{b:g}" for b in bounds),
             expected="LEFT BOTTOM RIGHT TOP, four numbers in the target CRS",
         )
@@ -152,9 +152,9 @@ def target_grid(
     elif res is not None or not is_north_up(own):
         target = _new_grid(scene, str(own.crs), res)
     if bounds is not None:
-        target = crop(target, shapely.box(*bounds), bounds_crs or target.crs, "--bounds")
+        target = crop(target, shapely.box(*bounds), bounds_crs or target.crs, "bounds")
     if aoi is not None:
-        target = crop(target, aoi[0], aoi[1], "--aoi")
+        target = crop(target, aoi[0], aoi[1], "aoi")
     return target
 
 
@@ -169,16 +169,22 @@ def check_resolution(res: float, scenes: Sequence[Scene], crs: str) -> None:
         InputError: not a positive number, larger than every scene, or far finer than any.
     """
     if not (np.isfinite(res) and res > 0):
-        raise InputError("the resolution must be positive", found=f"--res {res}", expected="for instance --res 0.5")
+        raise InputError(
+            "the resolution must be positive",
+            found=param("res", res),
+            expected=f"for instance {param('res', 0.5)}",
+            option="res",
+        )
     sizes = [local_scale(s.geobox, str(_crs(crs))) for s in scenes]
     finest = min(sizes) / MAX_FINER
     extent = max(size * max(s.geobox.shape.yx) for size, s in zip(sizes, scenes, strict=True))
     if np.isfinite([finest, extent]).all() and not finest <= res <= extent:
         raise InputError(
-            f"the resolution --res {res:g} is {'larger than the scenes' if res > extent else 'far finer than theirs'}",
+            f"the resolution {res:g} is {'larger than the scenes' if res > extent else 'far finer than theirs'}",
             found=f"pixels of {', '.join(f'{s:.3g}' for s in sizes)} in units of {crs_name(_crs(crs))}",
             expected=f"{finest:.3g} to {extent:.3g}",
-            hint="--res is in units of the target CRS: degrees for EPSG:4326",
+            hint=f"{param('res')} is in units of the target CRS: degrees for EPSG:4326",
+            option="res",
         )
 
 
@@ -187,14 +193,18 @@ def _crs(text: str) -> CRS:
         crs = CRS.from_user_input(text)
     except CRSError as error:
         raise InputError(
-            f"{text} is not a coordinate reference system", expected="for instance EPSG:32633", hint="see --dst-crs"
+            f"{text} is not a coordinate reference system",
+            expected="for instance EPSG:32633",
+            hint=f"see {param('dst_crs')}",
+            option="dst_crs",
         ) from error
     if not (crs.is_geographic or crs.is_projected):
         raise InputError(
             f"a map cannot be drawn in {text}",
             found=f"{crs.name}, a {crs.type_name}",
             expected="a geographic or projected system, for instance EPSG:32633",
-            hint="see --dst-crs",
+            hint=f"see {param('dst_crs')}",
+            option="dst_crs",
         )
     return crs
 
@@ -206,14 +216,18 @@ def _new_grid(scene: Scene, crs: str, res: float | None) -> GeoBox:
     boxes = np.array([outline(f.geobox, crs).bounds for f in scene.files])
     boxes = boxes[np.isfinite(boxes).all(1)]
     if not np.isfinite(size) or size <= 0 or len(boxes) == 0:
-        raise InputError(f"the {scene.role} scene cannot be expressed in {crs}", hint="choose another --dst-crs")
+        raise InputError(
+            f"the {scene.role} scene cannot be expressed in {crs}", hint=f"choose another {param('dst_crs')}"
+        )
     left, bottom = boxes[:, :2].min(0)
     right, top = boxes[:, 2:].max(0)
     # a grid with its corner at the origin: covering the box on it snaps the edges to multiples of the size
     lattice = GeoBox((1, 1), Affine(size, 0, 0, 0, -size, 0), crs)
     span = cover(lattice, np.array([left, right]), np.array([bottom, top]))
     if span is None:
-        raise InputError(f"the {scene.role} scene cannot be expressed in {crs}", hint="choose another --dst-crs")
+        raise InputError(
+            f"the {scene.role} scene cannot be expressed in {crs}", hint=f"choose another {param('dst_crs')}"
+        )
     return shifted(lattice, *span)
 
 
@@ -235,10 +249,11 @@ def crop(grid: GeoBox, geometry: Any, crs: Any, option: str) -> GeoBox:
             return shifted(grid, row0, row1, col0, col1)
     west, south, east, north = outline(grid).bounds
     raise InputError(
-        f"the area of interest ({option}) lies outside the scene",
+        f"the area of interest ({param(option)}) lies outside the scene",
         found="an empty geometry" if span is None else _extent(x, y),
         expected=f"{west:.6g}..{east:.6g} x {south:.6g}..{north:.6g} in {crs_name(grid.crs)}",
-        hint=f"check the coordinates and the CRS of {option}",
+        hint=f"check the coordinates and the CRS of {param(option)}",
+        option=option,
     )
 
 

@@ -13,7 +13,7 @@ import rasterio
 from rasterio.errors import RasterioError
 
 from codemae_geo.classes import ClassTable
-from codemae_geo.errors import InputError
+from codemae_geo.errors import InputError, param
 from codemae_geo.raster.source import unreadable
 from codemae_geo.styles import read_aux_xml
 
@@ -53,7 +53,8 @@ def read_classes(path: Path, classes: Classes | None = None) -> ClassTable:
             f"the classes of {path} cannot be used",
             found=str(error),
             expected="a value from 0 to 254 and a name for each class, none of them twice",
-            hint="name them with --classes: in the order of the values 0, 1, 2, ..., or in a JSON list with values",
+            hint=f"name them with {param('classes')}: in the order of the values 0, 1, 2, ..., or in a JSON list with"
+            " values",
         ) from error
 
 
@@ -72,7 +73,9 @@ def _table(path: Path, classes: Classes | None, tag: str | None) -> ClassTable:
         raise InputError(
             f"{path} does not say what its values mean",
             found="no tag CLASSES and no attribute table in its .aux.xml",
-            hint="name its classes in the order of their values: --classes background,intact,damaged,destroyed",
+            hint="name its classes in the order of their values: "
+            + param("classes", "background,intact,damaged,destroyed"),
+            option="classes",
         )
     if not any("background" in e for e in entries):
         entries[0]["background"] = entries[0]["value"] == 0

@@ -13,7 +13,7 @@ import numpy as np
 import shapely
 from odc.geo.geobox import GeoBox
 
-from codemae_geo.errors import InputError
+from codemae_geo.errors import InputError, param
 from codemae_geo.raster.env import is_remote
 from codemae_geo.raster.evidence import agreed
 from codemae_geo.raster.fill import without_fill
@@ -270,7 +270,7 @@ def expand_paths(paths: Iterable[str | Path], role: str) -> list[str]:
             found.append(path)
     if not found:
         raise InputError(
-            f"the {role} scene names no file", expected="at least one raster", hint=f"give it with --{role}"
+            f"the {role} scene names no file", expected="at least one raster", hint=f"give it with {param(role)}"
         )
     return list(dict.fromkeys(found))
 

@@ -24,7 +24,7 @@ from rasterio.enums import ColorInterp, MaskFlags, Resampling
 from rasterio.errors import CRSError, RasterioError, RasterioIOError
 from rasterio.vrt import WarpedVRT
 
-from codemae_geo.errors import InputError
+from codemae_geo.errors import InputError, param
 from codemae_geo.raster.env import gdal_env, is_remote
 from codemae_geo.raster.evidence import product_of, said_units
 from codemae_geo.raster.gcps import WARN_PX, GcpFit, GcpMethod, check_method, fit_points, warp_options
@@ -252,7 +252,7 @@ def read_header(
         if len({types[b - 1] for b in chosen}) > 1:
             raise InputError(
                 f"{name} has bands of different types", found=", ".join(ds.dtypes), expected="one type",
-                hint="choose bands of one type with --bands",
+                hint=f"choose bands of one type with {param('bands')}",
             )  # fmt: skip
         if fit is not None:
             notes.append(fit.describe())
@@ -334,7 +334,7 @@ def _check_crs(text: str) -> None:
         CRS.from_user_input(text)
     except (CRSError, ValueError) as error:
         raise InputError(
-            f"--src-crs {text} is not a coordinate reference system", expected="for instance EPSG:32633"
+            f"{text} is not a coordinate reference system", expected="for instance EPSG:32633", option="src_crs"
         ) from error
 
 
@@ -391,7 +391,8 @@ def locate(raw: Any, ds: Any, name: str, src_crs: str | None = None) -> GeoBox:
             f"{name} has no coordinate reference system",
             found="none" if crs is None else "a local (engineering) system",
             expected="a geographic or projected system",
-            hint="give it with --src-crs, for instance --src-crs EPSG:32633",
+            hint=f"give it with {param('src_crs')}, for instance {param('src_crs', 'EPSG:32633')}",
+            option="src_crs",
         )
     # a code, where the file names one, is shorter and faster to compare than the text of the definition
     authority = crs.to_authority(confidence_threshold=100)
@@ -524,7 +525,7 @@ def choose_bands(
         raise InputError(
             f"{name} has too few bands for an {family} scene", found=f"{len(usable)} band(s) without alpha",
             expected="3 bands (red, green, blue)",
-            hint="radar needs a model for radar (damage: --post-sensor sar, embed: --sensor sar); "
+            hint=f"radar needs a model for radar ({param('sensor', 'sar')}); "
             "gdal_translate -expand rgb expands a palette",
         )  # fmt: skip
     words = {i: _words(descriptions[i - 1] or "") for i in usable}
@@ -535,8 +536,8 @@ def choose_bands(
                 f"{name} looks like an optical scene, where radar is asked for",
                 found="bands marked red, green and blue",
                 expected="one radar band",
-                hint="radar stored in three equal bands: --bands 1 (damage: --post-bands 1); "
-                "an optical post scene: --post-sensor optical",
+                hint=f"radar stored in three equal bands: {param('bands', 1)}; "
+                f"an optical scene: {param('sensor', 'optical')}",
             )
         for pol in _POLARISATIONS:
             if found := [i for i in usable if pol in words[i]]:

@@ -13,7 +13,7 @@ import pystac
 import rasterio
 from rasterio.errors import RasterioError
 
-from codemae_geo.errors import InputError
+from codemae_geo.errors import InputError, param
 from codemae_geo.raster.env import gdal_env
 from codemae_geo.sensors import Family
 
@@ -63,7 +63,8 @@ def open_item(path: str, family: Family, assets: Sequence[str] | None = None) ->
             f"the STAC item {item.id} does not have the assets {', '.join(wanted)}" if wanted
             else f"the STAC item {item.id} has no asset with a usual name for an {family} scene",
             found=", ".join(have) or "no assets", expected="names of its assets",
-            hint="name them with --pre-assets or --post-assets (predict: --assets), such as red,green,blue",
+            hint=f"name them with {param('assets')}, such as red,green,blue",
+            option="assets",
         )  # fmt: skip
     paths = [_gdal_path(have[name].href) for name in wanted]
     name = f"{item.id}[{','.join(wanted)}]"

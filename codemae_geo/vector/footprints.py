@@ -15,7 +15,7 @@ from pyogrio.errors import DataLayerError, DataSourceError
 from pyproj import CRS, Transformer
 from pyproj.exceptions import CRSError
 
-from codemae_geo.errors import InputError
+from codemae_geo.errors import InputError, param
 
 #: column with the feature's number in its own file, by which a result is joined back to it
 SOURCE_FID = "source_fid"
@@ -55,7 +55,7 @@ def read_footprints(
         layer,
         src_crs,
         "footprints",
-        "say which one it is with --footprints-crs EPSG:...",
+        f"say which one it is with {param('footprints_crs', 'EPSG:...')}",
         to_crs=to_crs,
         bounds=bounds,
     )

@@ -18,7 +18,7 @@ from PIL import Image
 from torch import Tensor
 
 from codemae_datasets.pairs import Statistics
-from codemae_geo.errors import InputError
+from codemae_geo.errors import InputError, param
 
 #: folder of images that have no counterpart
 UNPAIRED = "Unpaired"
@@ -139,14 +139,7 @@ class OSPretrain:
                 return self._sample(item, paired) | {"unreadable": tuple(passed)}
             except InputError as error:
                 if len(passed) >= self.skip_unreadable:
-                    return {
-                        "error": {
-                            "message": error.message,
-                            "found": error.found,
-                            "expected": error.expected,
-                            "hint": error.hint,
-                        }
-                    }
+                    return {"error": error.raw}
                 passed.append(error.message)
                 item = self._next(item)
 
@@ -170,7 +163,7 @@ class OSPretrain:
                 f"the images of the pair {name} of {self.names[number]} differ in size",
                 found=f"optical {rgb.shape[2]} x {rgb.shape[1]}, SAR {sar.shape[2]} x {sar.shape[1]} pixels",
                 expected="the same size",
-                hint="resample one of them; --skip-unreadable N tolerates up to N such pairs",
+                hint=f"resample one of them; {param('skip_unreadable', 'N')} tolerates up to N such pairs",
             )
         return {"rgb": rgb, "sar": sar, "dataset": number, "paired": paired}
 
@@ -193,7 +186,7 @@ def decode_image(file: Path | BinaryIO, name: str) -> Tensor:
         raise InputError(
             f"the image {name} does not decode",
             found="no such file" if isinstance(error, FileNotFoundError) else str(error),
-            hint="fetch it again; --skip-unreadable N tolerates up to N such files",
+            hint=f"fetch it again; {param('skip_unreadable', 'N')} tolerates up to N such files",
         ) from error
     return torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1)))
 

@@ -13,7 +13,7 @@ from torch import Tensor
 from codemae_datasets._compat import GeoDataset, geo_query
 from codemae_datasets.samplers import find_places, seeded, valid_share
 from codemae_datasets.scenes import Bounds, Scenes
-from codemae_geo.errors import InputError
+from codemae_geo.errors import InputError, param
 
 #: windows tried in place of one that does not decode
 ATTEMPTS = 50
@@ -129,7 +129,7 @@ class RandomPlaces:
             message = f"a scene does not decode: {said.message}"
             passed += [] if message in passed else [message]
             if len(passed) > self.skip_unreadable or attempt == ATTEMPTS - 1:
-                hint = "fetch the file again; --skip-unreadable N tolerates up to N such files"
+                hint = f"fetch the file again; {param('skip_unreadable', 'N')} tolerates up to N such files"
                 return {"error": {"message": message, "found": said.found, "expected": said.expected, "hint": hint}}
             # the other window is a function of this one, so that every run takes the same
             item = self._draw(seeded(*(round(100 * v) for v in item)), 8)[0]

@@ -100,7 +100,7 @@ def test_little_overlap_coarse_pixels_and_nodata(tmp_path: Path, pair: Pair) -> 
         return data
 
     report = check_pair(pair.pre, rewrite(pair.post, tmp_path / "bordered.tif", bordered))
-    assert codes(report, "care") == {"nodata"} and "--post-nodata 0" in report.reasons[0]["message"]
+    assert codes(report, "care") == {"nodata"} and "post_nodata=0" in report.reasons[0]["message"]
     with rasterio.open(tmp_path / "bordered.tif", "r+") as file:
         file.nodata = 0
     report = check_pair(pair.pre, tmp_path / "bordered.tif")
@@ -123,7 +123,7 @@ def test_one_scene_as_both_dates(tmp_path: Path, pair: Pair) -> None:
 def test_what_a_run_would_refuse(tmp_path: Path, pair: Pair, segmenter: Path) -> None:
     bare = write_raster(tmp_path / "bare.tif", crs=None)
     report = check_pair(pair.pre, bare)
-    assert codes(report, "stop") == {"scene"} and "--src-crs" in report.reasons[-1]["message"]
+    assert codes(report, "stop") == {"scene"} and "src_crs" in report.reasons[-1]["message"]
     grey = write_raster(tmp_path / "grey.tif", count=1)
     assert "sensor" in codes(check_pair(grey, pair.post), "stop")
     assert codes(check_pair(pair.pre, grey, post_sensor="optical"), "stop") == {"scene"}

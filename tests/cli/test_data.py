@@ -110,7 +110,7 @@ def test_what_build_refuses(tmp_path: Path) -> None:
     assert not (tmp_path / "os").exists()
     assert "'msaw' is not a stretch" in data(*everything, "--stretch", "msaw", code=1).stderr
     assert "cannot be read as limits" in data(*everything, "--stretch", "msaw.sar=low,high", code=1).stderr
-    assert "'spacenet' is no source" in data(*everything, "--sources", "spacenet", code=1).stderr
+    assert "'spacenet' is not a source" in data(*everything, "--sources", "spacenet", code=1).stderr
 
 
 def test_events_for_programs(tmp_path: Path) -> None:

@@ -199,7 +199,7 @@ def test_missing_sources_say_what_where_and_how(sources: Path, tmp_path: Path) -
     assert "earthmiss" in text and "zenodo.org/records/17231107" in text and not (tmp_path / "os").exists()
     with pytest.raises(InputError, match="a source is missing") as missing:
         build([str(sources), f"msaw={tmp_path}"], tmp_path / "os", sources=["msaw", "qxs_saropt"])
-    assert "--sources qxs_saropt" in str(missing.value)
+    assert "sources=qxs_saropt" in str(missing.value)
     with pytest.raises(InputError, match="'qxs' is not a source"):
         build([str(sources)], tmp_path / "os", sources=["qxs"])
     with pytest.raises(InputError, match="does not exist"):

@@ -112,9 +112,9 @@ def test_bounds_and_area_of_interest(make_raster: Any) -> None:
     assert target_grid(scene, bounds=(west, south, east, north), bounds_crs="EPSG:4326").shape.x >= 11
     with pytest.raises(InputError, match="outside") as error:
         target_grid(scene, bounds=(0, 0, 1, 1))
-    assert "--bounds" in str(error.value)
+    assert "bounds" in str(error.value)
     for nowhere in (shapely.box(10, 10, 11, 11), shapely.Polygon()):
-        with pytest.raises(InputError, match=r"--aoi"):
+        with pytest.raises(InputError, match=r"aoi"):
             target_grid(scene, aoi=(nowhere, "EPSG:4326"))
 
 

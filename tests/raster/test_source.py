@@ -131,7 +131,7 @@ def test_no_crs_offers_src_crs(make_raster: Any) -> None:
     path = make_raster("a.tif", np.ones((3, 4, 4), "u1"), crs=None)
     with pytest.raises(InputError, match="no coordinate reference system") as error:
         read_header(str(path), family="optical")
-    assert "--src-crs" in str(error.value)
+    assert "src_crs" in str(error.value)
     assert read_header(str(path), family="optical", src_crs="EPSG:32633").crs == "EPSG:32633"
     with pytest.raises(InputError, match="not a coordinate reference system"):
         read_header(str(path), family="optical", src_crs="EPSG:nonsense")

@@ -155,7 +155,7 @@ def test_existing_file_needs_overwrite_and_stale_sidecars_go(tmp_path: Path) -> 
     for kwargs in ({}, {"overwrite": True}):
         with RasterWriter(path, _grid(20, 20), classes=DAMAGE_CLASSES, **kwargs) as writer:
             writer.write_rows(0, _classes(20, 20))
-    with pytest.raises(OutputError, match="--overwrite"):
+    with pytest.raises(OutputError, match="overwrite"):
         RasterWriter(path, _grid(20, 20))
     (tmp_path / "c.qmd").write_text("metadata of the old raster")
     with RasterWriter(path, _grid(20, 20), overwrite=True) as writer:
@@ -261,7 +261,7 @@ def test_space_is_checked_beforehand(tmp_path: Path) -> None:
 def test_text_is_whole_or_absent(tmp_path: Path) -> None:
     path = tmp_path / "summary.json"
     write_text(path, "{}")
-    with pytest.raises(OutputError, match="--overwrite"):
+    with pytest.raises(OutputError, match="overwrite"):
         write_text(path, "[]")
     write_text(path, "[]", overwrite=True)
     assert path.read_text() == "[]"

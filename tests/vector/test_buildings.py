@@ -282,5 +282,5 @@ def test_wrong_rasters_are_refused_and_leave_no_file(tmp_path: Path) -> None:
         )
     (tmp_path / "b.gpkg").touch()
     _write(tmp_path, np.zeros((20, 30), np.uint8))
-    with pytest.raises(OutputError, match="--overwrite"):
+    with pytest.raises(OutputError, match="overwrite"):
         aggregate_buildings(frame, path, None, DAMAGE_CLASSES, out=tmp_path / "b.gpkg")

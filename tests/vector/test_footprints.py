@@ -82,7 +82,7 @@ def test_no_crs_names_the_option(houses: gpd.GeoDataFrame, tmp_path: Path) -> No
     (tmp_path / "h.prj").unlink()
     with pytest.raises(InputError, match="no coordinate reference system") as caught:
         read_footprints(tmp_path / "h.shp")
-    assert "--footprints-crs" in (caught.value.hint or "")
+    assert "footprints_crs" in (caught.value.hint or "")
     read = read_footprints(tmp_path / "h.shp", src_crs="EPSG:4326", to_crs="EPSG:26915")
     assert read.geometry.iloc[0].bounds == pytest.approx(houses.to_crs(26915).geometry.iloc[0].bounds)
     with pytest.raises(InputError, match="no coordinate reference system") as caught:

@@ -51,7 +51,7 @@ def test_layers_in_chunks_with_styles_and_tags(tmp_path: Path) -> None:
 def test_failure_leaves_nothing_and_keeps_the_old_file(tmp_path: Path) -> None:
     path = tmp_path / "d.gpkg"
     path.write_bytes(b"the old one")
-    with pytest.raises(OutputError, match="--overwrite"):
+    with pytest.raises(OutputError, match="overwrite"):
         GeoPackageWriter(path)
     with pytest.raises(KeyboardInterrupt), GeoPackageWriter(path, overwrite=True) as writer:
         writer.append("buildings", _frame())

@@ -188,7 +188,7 @@ def test_existing_file_needs_overwrite(blobs: NDArray[np.uint8], make_raster: Ma
     path = make_raster(blobs, UTM)
     out = tmp_path / "p.gpkg"
     polygonize(path, out, DAMAGE_CLASSES)
-    with pytest.raises(OutputError, match="--overwrite"):
+    with pytest.raises(OutputError, match="overwrite"):
         polygonize(path, out, DAMAGE_CLASSES)
     polygonize(path, out, DAMAGE_CLASSES, overwrite=True)
     with GeoPackageWriter(tmp_path / "both.gpkg") as writer:

@@ -11,8 +11,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from codemae_geo.errors import ModelError
-from codemae_geo.interrupts import uninterrupted
+from codemae_geo.errors import ModelError, param
 from codemae_geo.outputs import write_failure
 from codemae_geo.weights.package import load_strict
 
@@ -51,8 +50,7 @@ def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
     """
     part = path.with_name(path.name + ".part")
     try:
-        # an interruption inside of torch's writer, which is called back from native code, would end the process
-        with uninterrupted(), part.open("wb") as file:
+        with part.open("wb") as file:
             torch.save(state | {"format": FORMAT}, file)
             file.flush()
             os.fsync(file.fileno())
@@ -72,7 +70,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
-        raise ModelError(f"there is no checkpoint {path}", hint="start without --resume") from None
+        raise ModelError(f"there is no checkpoint {path}", hint=f"start without {param('resume')}") from None
     except Exception as error:  # torch raises many kinds for a file that is not its own
         raise ModelError(f"{path} cannot be read as a checkpoint", found=str(error).splitlines()[0]) from error
     if not isinstance(state, dict) or state.get("format") != FORMAT:

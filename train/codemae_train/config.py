@@ -16,13 +16,11 @@ from codemae_geo.errors import InputError
 Beta = Annotated[float, Field(ge=0, lt=1)]
 
 
-class Part(BaseModel):
-    """A section of a recipe: unknown keys are refused."""
-
+class _Part(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
 
-class LoadConfig(Part):
+class LoadConfig(_Part):
     """How a method's data is loaded; the loop reads these."""
 
     #: unreadable files that a run tolerates
@@ -31,7 +29,7 @@ class LoadConfig(Part):
     workers: int = Field(default=0, ge=0)
 
 
-class LoopConfig(Part):
+class LoopConfig(_Part):
     """What the loop is told, whatever it trains."""
 
     epochs: int = Field(default=800, ge=1)
@@ -61,7 +59,7 @@ class LoopConfig(Part):
     select: Literal["last", "best"] = "last"
 
 
-class BaseRecipe(Part):
+class BaseRecipe(_Part):
     """One run of any method; each has its own subclass."""
 
     name: str = Field(default="run", pattern=r"^[a-z0-9][a-z0-9._-]*$")
@@ -95,7 +93,7 @@ class DataConfig(LoadConfig):
     statistics: Literal["published", "measured"] = "published"
 
 
-class ModelConfig(Part):
+class ModelConfig(_Part):
     """The model; see :class:`codemae_geo.models.codemae.CoDeMAE` for what each means."""
 
     encoder: str | dict[str, Any] = "base"

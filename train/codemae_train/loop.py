@@ -27,8 +27,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from codemae_geo import __version__
-from codemae_geo.errors import CodemaeError, InputError, OutputError
-from codemae_geo.outputs import claimed
+from codemae_geo.errors import CodemaeError, InputError, OutputError, param
 from codemae_geo.progress import Reporter
 
 # ---------------------------------------------------------------- run
@@ -60,18 +59,10 @@ def train(
     recipe, saved = method.recipe, folder / "checkpoint.pt"
     if not dry_run and not resume and not overwrite and (saved.exists() or (folder / "log.csv").exists()):
         raise OutputError(
-            f"{folder} holds a run", hint="add --resume to go on, --overwrite to start again, or another -o"
+            f"{folder} holds a run",
+            hint=f"add {param('resume')} to go on, {param('overwrite')} to start again, or choose another folder",
         )
     fabric = make_fabric(recipe.train)
-    parts = [f"{name}.part" for name in ("checkpoint.pt", "best.pt")]
-    with claimed(folder, temporary=parts, when=fabric.is_global_zero and not dry_run):
-        return _train(method, fabric, folder, resume, dry_run, reporter)
-
-
-def _train(
-    method: Method, fabric: Fabric, folder: Path, resume: bool, dry_run: bool, reporter: Reporter
-) -> dict[str, Any]:
-    recipe, saved = method.recipe, folder / "checkpoint.pt"
     with reporter.stage("preparing"):
         run = prepare(method, folder, fabric, reporter)
         changes = restore(run, saved) if resume else []
@@ -253,7 +244,8 @@ def tolerate(run: Run, unreadable: Iterable[str]) -> None:
             "more files are unreadable than tolerated",
             found=f"{len(run.unreadable)}: {sorted(run.unreadable)[0]}",
             expected=f"at most {most}",
-            hint="mend the files, or raise --skip-unreadable",
+            hint=f"mend the files, or raise {param('skip_unreadable')}",
+            option="skip_unreadable",
         )
 
 
@@ -298,7 +290,7 @@ def stop_not_finite(run: Run, batch: Mapping[str, Any], losses: Mapping[str, Ten
     raise CodemaeError(
         f"the loss of step {run.step + 1} is not finite",
         found=figures(losses),
-        hint=f"the batch is in {path}; --resume with a smaller rate, train.clip=1 or train.precision=32-true",
+        hint=f"the batch is in {path}; {param('resume')} with a smaller rate, train.clip=1 or train.precision=32-true",
     )
 
 
@@ -320,7 +312,8 @@ def save(run: Run) -> None:
     if not all(bool(torch.isfinite(p).all()) for p in run.bare.parameters()):
         raise CodemaeError(
             f"the weights are not finite after step {run.step}",
-            hint="--resume from the checkpoint before, with a smaller rate, train.clip=1 or another precision",
+            hint=f"{param('resume')} from the checkpoint before, with a smaller rate, train.clip=1 or another"
+            " precision",
         )
     if run.fabric.is_global_zero:
         scaler = getattr(run.fabric._precision, "scaler", None)

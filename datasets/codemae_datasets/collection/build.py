@@ -24,13 +24,13 @@ from typing import Any, Literal
 import numpy as np
 from PIL import Image
 
-from codemae_datasets.collection._resume import GOES_ON, begin, claims_output, write_whole
+from codemae_datasets.collection._resume import GOES_ON, begin, write_whole
 from codemae_datasets.collection.stats import dtype_of, measure_rasters
 from codemae_datasets.ospretrain import UNPAIRED
 from codemae_datasets.public import dataset_class
 from codemae_datasets.public._base import Item, NotFoundError, PublicDataset, read_image
 from codemae_datasets.public.ospretrain1m import SUMS
-from codemae_geo.errors import InputError
+from codemae_geo.errors import InputError, param
 from codemae_geo.outputs import write_failure
 from codemae_geo.progress import Reporter
 from codemae_geo.sensors import Array, Mask
@@ -132,7 +132,6 @@ class _Work:
         return self.dataset.items[self.index]
 
 
-@claims_output
 def build(
     roots: Sequence[str],
     output: Path,
@@ -253,8 +252,9 @@ def _listing(parts: Sequence[Part], places: Mapping[str, list[Path]], held_out: 
         raise InputError(
             "a source is missing" if len(missing) == 1 else f"{len(missing)} sources are missing",
             found="".join(f"\n    {name}: {what}" for name, texts in missing.items() for what in dict.fromkeys(texts)),
-            expected="a folder of the source's name in one of the --from folders, or --from NAME=FOLDER",
-            hint="fetch them" + (f", or build without them: --sources {','.join(rest)}" if rest else ""),
+            expected="a folder of the source's name in one of the folders of downloads, or "
+            + param("from", "NAME=FOLDER"),
+            hint="fetch them" + (", or build without them: " + param("sources", ",".join(rest)) if rest else ""),
         )
     seen: dict[tuple[str, str | None, str], _Work] = {}
     for one in work:
@@ -345,7 +345,8 @@ def to_uint8(image: Array, limits: tuple[float, float] | None, valid: Mask | Non
                 f"{name} does not hold values of 8 bits, as the first image of its source does",
                 found=f"{image.min():g} to {image.max():g}",
                 expected="whole numbers from 0 to 255",
-                hint="give the values that become 0 and 255 with --stretch SOURCE.SENSOR=LOW,HIGH",
+                hint=f"give the values that become 0 and 255 with {param('stretch', 'SOURCE.SENSOR=LOW,HIGH')}",
+                option="stretch",
             )
         scaled = image
     else:

@@ -27,7 +27,7 @@ from rasterio.errors import NotGeoreferencedWarning, RasterioError
 from codemae_datasets._parquet import arrow
 from codemae_datasets.reading import footprint
 from codemae_datasets.times import Span, item_span, name_span, tag_span
-from codemae_geo.errors import InputError
+from codemae_geo.errors import InputError, param
 from codemae_geo.outputs import Staging, write_failure
 from codemae_geo.progress import Reporter
 from codemae_geo.raster.env import gdal_env, is_remote
@@ -123,7 +123,8 @@ def build_index(
             "scenes cannot be read",
             found=f"{len(failed)}: {next(iter(failed.values()))}",
             expected=f"at most {skip_unreadable}",
-            hint="mend or remove them, or raise --skip-unreadable",
+            hint=f"mend or remove them, or raise {param('skip_unreadable')}",
+            option="skip_unreadable",
         )
     if not rows:
         raise InputError("there is no scene to index", expected="rasters, STAC items, or folders of rasters")

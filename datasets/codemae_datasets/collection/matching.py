@@ -46,7 +46,7 @@ def find_pairs(
             "the index holds scenes of one kind only",
             found=", ".join(f"{n} {family}" for family, n in counts.items()),
             expected="optical and SAR scenes",
-            hint="add the others with `codemae data index SCENES... --family sar -o INDEX`",
+            hint="add the others with `codemae data index`, which takes the family of its scenes",
         )
     left, right = sar.sindex.query(optical.geometry, predicate="intersects")
     first, second = optical.index.to_numpy()[left], sar.index.to_numpy()[right]

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import shutil
 import tempfile
 from collections import deque
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
 from qgis.core import (
@@ -76,12 +76,16 @@ _HINTS = {
 #: QGIS does not own these Python objects and loads layers when the algorithm may be gone, as at the end of a model
 _processors: deque[StyledLayer] = deque(maxlen=1000)
 
+#: a text of the engine, and how it spells parameters -> the text in the words of a dialog
+InWords = Callable[[str, Mapping[str, str]], str]
+
 
 class Narrator:
     """Tells the feedback what the engine says: the bar for progress, a heading per stage, lines for decisions."""
 
-    def __init__(self, feedback: QgsProcessingFeedback) -> None:
+    def __init__(self, feedback: QgsProcessingFeedback, in_words: InWords) -> None:
         self._feedback = feedback
+        self._in_words = in_words
         self._hook = getattr(feedback, "engine_event", None)
         self._span = (0, 3)
 
@@ -97,7 +101,7 @@ class Narrator:
         elif isinstance(event, protocol.Log):
             self._feedback.pushInfo(event.message)
         elif isinstance(event, protocol.Warn):
-            self._feedback.pushWarning(event.message)
+            self._feedback.pushWarning(self._in_words(event.message, event.options))
         elif isinstance(event, protocol.Hello):
             self._feedback.pushInfo(f"codemae-geo {event.version}")
         if self._hook is not None:
@@ -398,7 +402,9 @@ class EngineAlgorithm(QgsProcessingAlgorithm):
         folder = tempfile.mkdtemp(prefix="codemae-", dir=QgsProcessingUtils.tempFolder())
         try:
             arguments = {**self._arguments, **self.request_output(folder)}
-            outcome = runner.run(runtime(), self.COMMAND, arguments, Narrator(feedback), feedback.isCanceled)
+            outcome = runner.run(
+                runtime(), self.COMMAND, arguments, Narrator(feedback, self.in_words), feedback.isCanceled
+            )
             feedback.setProgress(_DELIVER)
             return self._deliver(outcome, context, feedback)
         except Cancelled:
@@ -406,7 +412,7 @@ class EngineAlgorithm(QgsProcessingAlgorithm):
         except EngineError as error:
             if error.details:
                 feedback.pushConsoleInfo(error.details)
-            raise QgsProcessingException(self.in_words_of_the_dialog(str(error))) from error
+            raise QgsProcessingException(self.in_words(str(error), error.options)) from error
         finally:
             shutil.rmtree(folder, ignore_errors=True)
 
@@ -414,16 +420,19 @@ class EngineAlgorithm(QgsProcessingAlgorithm):
         """The arguments that say where the engine writes; a folder that it creates."""
         return {"output": os.path.join(folder, "out")}
 
-    def in_words_of_the_dialog(self, text: str) -> str:
-        """Options of the command line named as the parameters of this algorithm are."""
-        names = {"res": "RESOLUTION", "dst-crs": "CRS", "bounds": "EXTENT", "only-near-buildings": "NEAR_BUILDINGS"}
+    def in_words(self, text: str, options: Mapping[str, str]) -> str:
+        """``text`` with the engine's parameters named as this dialog names them.
 
-        def label(match: re.Match[str]) -> str:
-            option = match.group(1)
-            definition = self.parameterDefinition(names.get(option, option.replace("-", "_").upper()))
-            return match.group(0) if definition is None else f"“{definition.description()}”"
-
-        return re.sub(r"--([a-z][a-z-]*)", label, text)
+        Args:
+            text: words of the engine.
+            options: parameter -> how ``text`` spells it.
+        """
+        names = {"res": "RESOLUTION", "dst_crs": "CRS", "bounds": "EXTENT", "only_near_buildings": "NEAR_BUILDINGS"}
+        for name, spelled in sorted(options.items(), key=lambda item: -len(item[1])):  # --res also begins --resume
+            definition = self.parameterDefinition(names.get(name, name.upper()))
+            if definition is not None:
+                text = text.replace(spelled, f"“{definition.description()}”")
+        return text
 
     def numbers(self, summary: dict[str, Any]) -> dict[str, Any]:
         """Results that are no files."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from .words import tr
 
 
@@ -15,6 +17,7 @@ class EngineError(Exception):
         found: what was there.
         expected: what would have been right.
         details: the last lines that the engine printed, for the log.
+        options: parameters of the engine that the texts name -> how they are spelled there.
     """
 
     def __init__(
@@ -26,6 +29,7 @@ class EngineError(Exception):
         found: str | None = None,
         expected: str | None = None,
         details: str = "",
+        options: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__(message)
         self.code = code
@@ -34,6 +38,7 @@ class EngineError(Exception):
         self.found = found
         self.expected = expected
         self.details = details
+        self.options = dict(options or {})
 
     def __str__(self) -> str:
         parts = [_sentence(self.message)]

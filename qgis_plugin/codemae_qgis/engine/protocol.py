@@ -53,10 +53,12 @@ class Log:
 
 @dataclass(frozen=True)
 class Warn:
-    """Something that the user should know about the result."""
+    """Something that the user should know about the result; ``options``: parameter -> how the message spells it."""
 
     code: str
     message: str
+    option: str | None = None
+    options: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -76,6 +78,8 @@ class Error:
     hint: str | None = None
     found: str | None = None
     expected: str | None = None
+    option: str | None = None
+    options: dict[str, str] = field(default_factory=dict)
 
 
 Event = Union[Hello, Stage, Progress, Log, Warn, Result, Error]

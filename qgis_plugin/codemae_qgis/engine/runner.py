@@ -96,6 +96,7 @@ def _run(runtime: Runtime, path: str, on_event: OnEvent, is_cancelled: IsCancell
                 found=last.found,
                 expected=last.expected,
                 details=child.tail,
+                options=last.options,
             )
         if hello is None:
             raise broken(runtime, status, child.tail)

@@ -340,6 +340,7 @@ def test_error_of_the_engine_is_told_in_the_words_of_the_dialog(
         "message": "the model does not take a sar post scene",
         "hint": "leave out --post-sensor, or name another --model; --unknown stays",
         "found": "--post-sensor sar",
+        "options": {"post_sensor": "--post-sensor", "model": "--model", "unknown": "--unknown"},
     }
     (replay.folder / "fail").write_text(json.dumps(error))
     with pytest.raises(QgsProcessingException) as info:

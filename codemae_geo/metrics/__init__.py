@@ -1,1 +1,0 @@
-"""What maps, boxes and features are worth, over the libraries that define it."""
