@@ -114,7 +114,7 @@ class WindowRow:
 
 
 def walk(
-    sources: Sequence[RowSource], plan: TilePlan, *, region: Region | None = None, stride: int = 1
+    sources: Sequence[RowSource], plan: TilePlan, *, region: Region | None = None, stride: int = 1, first: int = 0
 ) -> Generator[WindowRow, None, None]:
     """Read a raster in rows of windows, the next row's pixels ahead in threads.
 
@@ -123,9 +123,10 @@ def walk(
         plan: windows, counted in cells of ``stride`` x ``stride`` pixels.
         region: pixels asked for; None means all.
         stride: pixels of a cell along either axis.
+        first: the row of windows to begin with.
 
     Yields:
-        Every row of windows from the top.
+        Every row of windows from the first.
 
     Raises:
         Whatever a source raises; threads are stopped first, also when the generator is closed early.
@@ -142,22 +143,23 @@ def walk(
 
         def span(i: int) -> tuple[int, int]:
             """Rows that row ``i`` of windows sees and row ``i - 1`` did not."""
-            first = 0 if i == 0 else row_starts[i - 1] + strip_rows
-            return first, row_starts[i] + strip_rows
+            top = row_starts[i] if i == first else row_starts[i - 1] + strip_rows
+            return top, row_starts[i] + strip_rows
 
         def ahead(i: int) -> list[Future[Rows]]:
-            first, end = span(i)
+            top, end = span(i)
             # rows that share no window with a pixel asked for are never looked at, so they are not read
-            if region is not None and not region(max(first - rows, 0), min(end + rows, height)).any():
+            if region is not None and not region(max(top - rows, 0), min(end + rows, height)).any():
                 return []
-            return [r.submit(s.read_rows, first, end) for r, s in zip(readers, sources, strict=True)]
+            return [r.submit(s.read_rows, top, end) for r, s in zip(readers, sources, strict=True)]
 
-        reads = ahead(0)
-        for i, row in enumerate(row_starts):
-            first, end = span(i)
+        reads = ahead(first)
+        for i in range(first, len(row_starts)):
+            row = row_starts[i]
+            top, end = span(i)
             new: list[Rows | None] = [f.result() for f in reads] if reads else [None] * len(sources)
             for strip, pixels in zip(strips, new, strict=True):
-                strip.advance(row - row_starts[i - 1] if i else 0, pixels, end - first)
+                strip.advance(row - row_starts[i - 1] if i > first else 0, pixels, end - top)
             del new
             reads = ahead(i + 1) if i + 1 < len(row_starts) else []
             analysed = np.logical_and.reduce([s.valid for s in strips])
@@ -176,6 +178,7 @@ def run(
     region: Region | None = None,
     batch: int = 1,
     stride: int = 1,
+    done: int = 0,
     reporter: Reporter | None = None,
 ) -> EngineStats:
     """Run a dense network over a raster in blended windows.
@@ -193,19 +196,24 @@ def run(
         batch: windows handed to the predictor at once.
         stride: pixels of the sources, along either axis, that the network answers by one. An answer counts as analysed
             where at least half of its pixels are.
+        done: rows that an earlier run has handed on. The windows that reach below them are run (again), in the same
+            order, so that what follows is bit for bit what it would have been; the rows themselves are not repeated.
         reporter: told the windows done, skipped ones included.
 
     Raises:
         Whatever a source, the predictor or the sink raises; threads are stopped first.
     """
     reporter = reporter or Reporter()
-    stats = EngineStats()
     height, width = plan.height, plan.width
-    ring = RollingAccumulator(predictor.channels, plan.window[0], width)
+    if done >= height:
+        return EngineStats()
+    first = next(i for i, start in enumerate(plan.row_starts) if start + plan.window[0] > done)
+    stats = EngineStats(skipped=first * len(plan.col_starts))
+    ring = RollingAccumulator(predictor.channels, plan.window[0], width, plan.row_starts[first])
     with ExitStack() as stack:
         writer = stack.enter_context(ThreadPoolExecutor(1, "codemae-write"))
         written: Future[None] | None = None
-        for row in stack.enter_context(closing(walk(sources, plan, region=region, stride=stride))):
+        for row in stack.enter_context(closing(walk(sources, plan, region=region, stride=stride, first=first))):
             i, start = row.index, plan.row_starts[row.index]
             stats.count(row, plan)
             for columns, images, masks in row.batches(batch):
@@ -214,10 +222,14 @@ def run(
                     cut = scores[:, : height - start, : width - col]
                     ring.add(start, col, cut * plan.weight(i, j)[: cut.shape[1], : cut.shape[2]])
                     reporter.progress(i * len(plan.col_starts) + j + 1, len(plan))
-            done = plan.finished(i)
-            if written is not None:
-                written.result()
-            written = writer.submit(sink, start, ring.take(done), _cells(row.analysed, stride)[: done - start].copy())
+            end = plan.finished(i)
+            finished = ring.take(end)
+            if end > done:
+                known = max(done - start, 0)  # rows at the top that the earlier run has handed on
+                analysed = _cells(row.analysed, stride)[known : end - start].copy()
+                if written is not None:
+                    written.result()
+                written = writer.submit(sink, start + known, finished[:, known:], analysed)
             reporter.progress((i + 1) * len(plan.col_starts), len(plan))
         assert written is not None
         written.result()

@@ -15,11 +15,12 @@ class RollingAccumulator:
         channels: channels of the scores.
         rows: height of the ring; at least the height of a window.
         width: raster width in pixels.
+        top: first raster row.
     """
 
-    def __init__(self, channels: int, rows: int, width: int) -> None:
+    def __init__(self, channels: int, rows: int, width: int, top: int = 0) -> None:
         self._ring = np.zeros((channels, rows, width), np.float32)
-        self._top = 0
+        self._top = top
 
     @property
     def top(self) -> int:

@@ -99,6 +99,26 @@ def test_every_row_is_read_once(h: int, w: int) -> None:
     assert ends[-1] == h
 
 
+@given(st.integers(1, 200), st.integers(32, 64), st.floats(0, 0.8), st.sampled_from(BLENDS), st.data())
+@settings(max_examples=40, deadline=None)
+def test_going_on_from_finished_rows_gives_the_same_bits(
+    h: int, window: int, overlap: float, blend: Any, data: st.DataObject
+) -> None:
+    plan = plan_tiles(h, 70, window, overlap, blend=blend)
+    whole, mask, stats = collect(make(h, 70), plan, Identity())
+    ends = [plan.finished(i) for i in range(len(plan.row_starts))]
+    done = data.draw(st.sampled_from([0, *ends]))
+    parts: list[tuple[int, NDArray[np.float32], NDArray[np.bool_]]] = []
+    source = make(h, 70)
+    rest = engine.run([source], plan, Identity(), lambda *part: parts.append(part), done=done)
+    assert [row for row, _, _ in parts] == [end for end in (0, *ends) if done <= end < h]
+    if done < h:
+        np.testing.assert_array_equal(np.concatenate([scores for _, scores, _ in parts], 1), whole[:, done:])
+        np.testing.assert_array_equal(np.concatenate([seen for _, _, seen in parts]), mask[done:])
+        assert min(first for first, _ in source.reads) > done - 2 * window
+        assert rest.run + rest.skipped == stats.run + stats.skipped
+
+
 THREE = InputSpec(name="image", family="optical", bands=["r", "g", "b"], unit="uint8", mean=[0.4] * 3, std=[0.2] * 3)
 
 
