@@ -17,6 +17,7 @@ from codemae_cli.commands import (
     doctor,
     embed,
     engine,
+    finetune,
     info,
     models,
     predict,
@@ -67,6 +68,7 @@ app.command("detect", epilog=detect.EXAMPLES)(detect.detect)
 app.command("buildings", epilog=buildings.EXAMPLES)(buildings.buildings)
 app.command("pretrain", epilog=pretrain.EXAMPLES)(pretrain.pretrain)
 app.command("probe", epilog=probe.EXAMPLES)(probe.probe)
+app.command("finetune", epilog=finetune.EXAMPLES)(finetune.finetune)
 app.command("info", epilog=info.EXAMPLES)(info.info)
 app.command("doctor", epilog=doctor.EXAMPLES)(doctor.doctor)
 app.command("qgis-setup", epilog=qgis_setup.EXAMPLES)(qgis_setup.qgis_setup)

@@ -16,11 +16,13 @@ from codemae_geo.errors import InputError
 Beta = Annotated[float, Field(ge=0, lt=1)]
 
 
-class _Part(BaseModel):
+class Part(BaseModel):
+    """A section of a recipe; unknown keys are refused."""
+
     model_config = ConfigDict(extra="forbid")
 
 
-class LoadConfig(_Part):
+class LoadConfig(Part):
     """How a method's data is loaded; the loop reads these."""
 
     #: unreadable files that a run tolerates
@@ -29,7 +31,7 @@ class LoadConfig(_Part):
     workers: int = Field(default=0, ge=0)
 
 
-class LoopConfig(_Part):
+class LoopConfig(Part):
     """What the loop is told, whatever it trains."""
 
     epochs: int = Field(default=800, ge=1)
@@ -59,7 +61,7 @@ class LoopConfig(_Part):
     select: Literal["last", "best"] = "last"
 
 
-class BaseRecipe(_Part):
+class BaseRecipe(Part):
     """One run of any method; each has its own subclass."""
 
     name: str = Field(default="run", pattern=r"^[a-z0-9][a-z0-9._-]*$")
@@ -93,7 +95,7 @@ class DataConfig(LoadConfig):
     statistics: Literal["published", "measured"] = "published"
 
 
-class ModelConfig(_Part):
+class ModelConfig(Part):
     """The model; see :class:`codemae_geo.models.codemae.CoDeMAE` for what each means."""
 
     encoder: str | dict[str, Any] = "base"

@@ -1,0 +1,295 @@
+"""`codemae finetune` as installed: every recipe on generated data, kills and resuming, labels of one's own."""
+
+from __future__ import annotations
+
+import csv
+import importlib.util
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import geopandas as gpd
+import numpy as np
+import pytest
+import rasterio
+from codemae_cli.app import app
+from codemae_train.config import shipped_recipes
+from codemae_train.methods.finetune import TASKS, load_finetune
+from support.labelled import buildings, cover, scene
+from typer.testing import CliRunner
+
+from codemae_geo.weights.package import load_package, read_contract
+from codemae_geo.weights.verify import verify_package
+
+DATA = Path(__file__).parents[1] / "data"
+ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+CODEMAE = [str(Path(sys.executable).with_name("codemae"))]
+ENCODER = "model.encoder={embed_dim: 32, mlp_depth1: 1, mlp_depth2: 1, depth: 2, num_heads: 2, fpn_dim: 16}"
+#: a model that trains in no time, on tiles of 16 pixels
+TINY = [
+    *(ENCODER, "model.img_size=32", "model.channels=16", "model.aux_channels=8", "train.precision=32-true"),
+    *("train.accelerator=cpu", "train.log_every=1", "train.save_every=1", "train.validate_every=1", "data.workers=0"),
+    *("train.batch=2", "augment.crop=32", "evaluate.window=32", "evaluate.stride=32", "evaluate.crop=32"),
+]
+RECIPES = [f"{task}/{name}" for task in TASKS for name in shipped_recipes(task) if name != "own"]
+#: of each task, the recipe that is killed and resumed
+KILLED = ("classification/mstar", "segmentation/ddhr_sk_both", "damage/dfc25_t2")
+
+
+def invoke(*args: object) -> Any:
+    result = CliRunner().invoke(app, list(map(str, args)))
+    assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
+    return result
+
+
+def curve(folder: Path, name: str = "log.csv") -> list[dict[str, float]]:
+    with (folder / name).open() as file:
+        return [{k: float(v) for k, v in row.items() if k != "images_per_s"} for row in csv.DictReader(file)]
+
+
+def generated(dataset: str, root: Path) -> Path:
+    """The generated copy of a public dataset."""
+    spec = importlib.util.spec_from_file_location(f"{dataset}_make", DATA / dataset / "make.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    module.make(root)
+    return root
+
+
+def arguments(recipe: str, root: Path) -> list[str]:
+    """A recipe on generated data: four steps."""
+    loaded = load_finetune(recipe)
+    assert loaded.data.dataset is not None
+    data = [f"data.root={generated(loaded.data.dataset, root)}"]
+    held_out = loaded.data.test and not loaded.data.validation and not loaded.data.validation_share
+    data += ["data.validate_on=test"] if held_out else []
+    data += ["data.validation_share=0.5"] if loaded.data.validation_share else []  # of two tiles
+    data += ["data.samples=8", "train.epochs=1", "train.validate_steps=2"]
+    return ["finetune", recipe, *data, *TINY]
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_recipes_are_what_the_tables_say(name: str) -> None:
+    recipe = load_finetune(name)
+    assert recipe.task == name.split("/")[0] and recipe.data.dataset
+    assert recipe.train.accelerator == "auto" and recipe.train.devices == 1
+    lr = recipe.train.lr * (recipe.train.batch / recipe.train.lr_per if recipe.train.lr_per else 1)
+    published = {
+        "classification/aid": (1.25e-4, 0.85, 100),
+        "classification/resisc45": (1.25e-4, 0.95, 100),
+        "classification/mstar": (1.953e-4, 0.85, 60),
+        "classification/fusar_ship": (1.953e-4, 0.85, 60),
+        "classification/sar_acd": (1.953e-4, 1.0, 60),
+    }
+    expected = published.get(name, (1e-4, 0.85, 300 if "ddhr" in name else 1))
+    assert (lr, recipe.train.layer_decay, recipe.train.epochs) == pytest.approx(expected, rel=1e-3)
+    if name in ("segmentation/loveda", "segmentation/whu_opt_sar_both"):
+        assert recipe.data.samples // recipe.train.batch == 10_000
+    if recipe.task == "damage":
+        assert recipe.data.samples // recipe.train.batch == 30_000 and recipe.train.loss == "codemae"
+
+
+@pytest.mark.parametrize("name", RECIPES)
+@pytest.mark.filterwarnings("ignore:The split:UserWarning")
+def test_every_recipe_end_to_end(name: str, tmp_path: Path) -> None:
+    """Trained, killed by SIGKILL and resumed (one of each task), packed, and run where the engine makes maps."""
+    command = arguments(name, tmp_path / "data")
+    whole = tmp_path / "whole"
+    done = invoke(*command, "-o", whole, "--json")
+    assert done.exit_code == 0, done.stderr
+    rows = curve(whole)
+    assert [row["step"] for row in rows] == [1, 2, 3, 4] and len({row["total"] for row in rows}) == 4
+    package = whole / "model.safetensors"
+    assert verify_package(package)["answers"]
+    contract, result = read_contract(package), json.loads(done.stdout)
+    assert contract.task == name.split("/")[0] and contract.name == load_finetune(name).name
+    assert bool(contract.metrics) == bool(result["validation"]) == (name != "segmentation/loveda")
+    if contract.metrics:
+        assert contract.temperature != 1.0 and all(m.split for m in contract.metrics)
+    if name in KILLED:
+        killed_and_resumed(command, whole, tmp_path / "killed")
+    image = scene(tmp_path / "scene.tif", 64)
+    if contract.task == "segmentation" and len(contract.inputs) == 1 and contract.inputs[0].family == "optical":
+        mapped = invoke("predict", package, image, "-o", tmp_path / "map", "-q")
+        assert mapped.exit_code == 0 and (tmp_path / "map" / "classes.tif").exists(), mapped.stderr
+    if contract.task == "damage":
+        post = scene(tmp_path / "post.tif", 64, 1)
+        if contract.inputs[1].family == "sar":
+            with rasterio.open(post) as file:
+                pixels, profile = file.read(1), file.profile | {"count": 1}
+            with rasterio.open(post, "w", **profile) as file:
+                file.write(pixels, 1)
+        mapped = invoke("damage", "--pre", image, "--post", post, "-m", package, "-o", tmp_path / "map", "-q")
+        assert mapped.exit_code == 0 and (tmp_path / "map" / "damage.tif").exists(), mapped.stderr
+
+
+def killed_and_resumed(command: list[str], whole: Path, folder: Path) -> None:
+    """Ends a run in mid-epoch, and takes it up again: the same curve, validations and weights."""
+    process = subprocess.Popen([*CODEMAE, *command, "-o", str(folder), "-q"], env=ENVIRONMENT)
+    for _ in range(12000):
+        if (folder / "checkpoint.pt").exists() or process.poll() is not None:
+            break
+        time.sleep(0.005)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert (folder / "checkpoint.pt").exists() and not (folder / "model.safetensors").exists()
+    resumed = invoke(*command, "-o", folder, "-q", "--resume")
+    assert resumed.exit_code == 0, resumed.stderr
+    assert curve(folder) == curve(whole) and curve(folder, "validation.csv") == curve(whole, "validation.csv")
+    one, other = (load_package(f / "model.safetensors").contract.tensors_sha256 for f in (folder, whole))
+    assert one == other
+
+
+# ---------------------------------------------------------------- labels of one's own
+
+#: 128 pixels of one's own
+OWN = [*TINY, "train.epochs=2", "train.batch=4", "data.samples=8", "data.block=32", "augment.turn=none"]
+
+
+@pytest.fixture(scope="module")
+def town(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two dates of two towns, their buildings in another CRS, and land cover at half the resolution."""
+    folder = tmp_path_factory.mktemp("town")
+    for name, seed in (("a", 0), ("b", 5)):
+        scene(folder / name / "before.tif", seed=seed)
+        scene(folder / name / "after.tif", seed=seed + 1, shift=40)
+    scene(folder / "other.tif", seed=9)
+    buildings(folder / "buildings.gpkg", crs="EPSG:4326")
+    cover(folder / "cover.tif")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def package(town: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A damage model of one's own."""
+    out = tmp_path_factory.mktemp("own") / "run"
+    pair = ["--pre", town / "a/before.tif", "--post", town / "a/after.tif", "--labels", town / "buildings.gpkg"]
+    done = invoke("finetune", "damage", *pair, *OWN, "-o", out)
+    assert done.exit_code == 0, done.stderr
+    assert "blocks of 32 pixels" in read_contract(out / "model.safetensors").metrics[0].split
+    return out / "model.safetensors"
+
+
+def test_own_damage_labels_become_a_model_that_maps(town: Path, package: Path, tmp_path: Path) -> None:
+    contract = read_contract(package)
+    assert [c.name for c in contract.classes] == ["background", "intact", "damaged", "destroyed"]
+    done = invoke("damage", "--pre", town / "b/before.tif", "--post", town / "b/after.tif", "-m", package,
+                  "--footprints", town / "buildings.gpkg", "-o", tmp_path / "map", "-q")  # fmt: skip
+    assert done.exit_code == 0, done.stderr
+    assert len(gpd.read_file(tmp_path / "map" / "damage.gpkg", layer="buildings")) == 64
+
+
+def test_own_segmentation_labels_on_another_grid(town: Path, tmp_path: Path) -> None:
+    """Learns which half is bright, from a raster of half the resolution, and the package maps it."""
+    changes = ["train.epochs=8", "data.samples=32", "train.lr=0.003", "data.classes={dark: 1, bright: 2}"]
+    pair = ["--images", town / "a/before.tif", "--labels", town / "cover.tif"]
+    done = invoke("finetune", "segmentation", *pair, *OWN, *changes, "augment.colours=none", "-o", tmp_path / "run")
+    assert done.exit_code == 0, done.stderr
+    assert "aligned by nearest neighbour" in done.stderr
+    done = invoke("predict", tmp_path / "run/model.safetensors", town / "b/before.tif", "-o", tmp_path / "map", "-q")
+    assert done.exit_code == 0, done.stderr
+    with rasterio.open(tmp_path / "map" / "classes.tif") as file:
+        found = file.read(1)
+    assert np.mean(found[:, :56] == 0) > 0.95 and np.mean(found[:, 72:] == 1) > 0.95
+
+
+def test_points_two_events_and_going_on(town: Path, package: Path, tmp_path: Path) -> None:
+    """Points teach their pixels alone; a whole town validates; training goes on from a package, its head included."""
+    frame = gpd.read_file(town / "buildings.gpkg").to_crs("EPSG:32615")
+    frame["geometry"] = frame.centroid
+    frame.to_file(tmp_path / "points.geojson")
+    both = ["--pre", town / "a/before.tif", "--pre", town / "b/before.tif"]
+    both += ["--post", town / "a/after.tif", "--post", town / "b/after.tif", "--labels", tmp_path / "points.geojson"]
+    done = invoke(
+        "finetune", "damage", *both, *OWN, "data.holdout=[before-2]", "--from", package, "-o", tmp_path / "run"
+    )
+    assert done.exit_code == 0, done.stderr
+    assert "heads included" in done.stderr and "nothing is known" in done.stderr
+    assert "the scenes before-2" in read_contract(tmp_path / "run/model.safetensors").metrics[0].split
+
+
+def test_a_frozen_backbone_stays_as_it_was(town: Path, package: Path, tmp_path: Path) -> None:
+    pair = ["--pre", town / "a/before.tif", "--post", town / "a/after.tif", "--labels", town / "buildings.gpkg"]
+    done = invoke(
+        "finetune", "damage", *pair, *OWN, "--from", package, "model.learn=heads", "-o", tmp_path / "run", "-q"
+    )
+    assert done.exit_code == 0, done.stderr
+    one, other = (
+        load_package(package).module.state_dict(),
+        load_package(tmp_path / "run/model.safetensors").module.state_dict(),
+    )
+    same = {name: bool((one[name] == other[name]).all()) for name in one}
+    assert all(equal for name, equal in same.items() if name.startswith("encoder."))
+    assert not same["clf_2.weight"]
+
+
+def test_leaving_an_event_out(tmp_path: Path) -> None:
+    command = arguments("damage/bright", tmp_path / "data")
+    done = invoke(*command, "data.leave_out=congo-volcano", "-o", tmp_path / "run", "--dry-run")
+    assert done.exit_code == 0 and not (tmp_path / "run").exists(), done.stderr
+    done = invoke(*command, "data.leave_out=atlantis-flood", "-o", tmp_path / "run")
+    assert done.exit_code == 1 and "atlantis-flood" in done.stderr and "bata-explosion" in done.stderr
+
+
+def _bad(folder: Path) -> dict[str, tuple[list[object], list[str]]]:
+    pair: list[object] = ["--pre", folder / "a/before.tif", "--post", folder / "a/after.tif"]
+    one: list[object] = ["--images", folder / "a/before.tif", "--labels", folder / "cover.tif"]
+    frame = gpd.read_file(folder / "buildings.gpkg")
+    frame.set_crs(None, allow_override=True).to_file(folder / "nowhere.shp")
+    frame.drop(columns="damage").assign(a=1, b=2).to_file(folder / "columns.gpkg")
+    frame.assign(damage="odd").to_file(folder / "odd.gpkg")
+    frame.translate(10, 0).to_frame("geometry").assign(damage="destroyed").to_file(folder / "far.gpkg")
+    frame.assign(damage=None).to_file(folder / "null.gpkg")
+    return {
+        "no scenes": (["damage"], ["names no data", "labels of your own"]),
+        "no such labels": (["damage", *pair, "--labels", "gone.gpkg"], ["there are no labels gone.gpkg"]),
+        "no CRS": (["damage", *pair, "--labels", folder / "nowhere.shp"], ["no coordinate reference system"]),
+        "no column": (["damage", *pair, "--labels", folder / "columns.gpkg"], ["which column", "a, b"]),
+        "wrong column": (["damage", *pair, "--labels", folder / "buildings.gpkg", "--column", "x"], ["'x'", "damage"]),
+        "unknown class": (["damage", *pair, "--labels", folder / "odd.gpkg"], ["not declared", "'odd' in 64"]),
+        "elsewhere": (["damage", *pair, "--labels", folder / "far.gpkg"], ["do not overlap"]),
+        "no classes": (["damage", *pair, "--labels", folder / "null.gpkg"], ["no feature with a class"]),
+        "undeclared value": (["segmentation", *one, "data.classes={dark: 1}"], ["2 in ", "pixels"]),
+        "one block": (["segmentation", *one, "data.block=128"], ["one block", "data.block"]),
+        "unknown event": (["segmentation", *one, "data.holdout=[x]"], ["scenes to hold out"]),
+        "one of two": (["damage", *pair, "--pre", folder / "other.tif"], ["2 before, 1 after"]),
+        "unknown recipe": (["damage/brigt"], ["did you mean 'damage/bright'"]),
+        "no root": (["damage/bright"], ["data.root"]),
+        "start": (["segmentation", *one, "--from", folder / "cover.tif"], ["cover.tif"]),
+    }
+
+
+BAD = [
+    *("no scenes", "no such labels", "no CRS", "no column", "wrong column", "unknown class", "elsewhere", "no classes"),
+    *("undeclared value", "one block", "unknown event", "one of two", "unknown recipe", "no root", "start"),
+]
+
+
+@pytest.fixture(scope="module")
+def bad(town: Path) -> dict[str, tuple[list[object], list[str]]]:
+    found = _bad(town)
+    assert sorted(found) == sorted(BAD)
+    return found
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_bad_input_gets_one_message(bad: dict[str, Any], tmp_path: Path, case: str) -> None:
+    given, words = bad[case]
+    own = OWN if given[0] in TASKS else TINY
+    done = invoke("finetune", *given, *[c for c in own if "block" not in c], "-o", tmp_path / "run")
+    assert done.exit_code == 1 and all(word in done.stderr for word in words), done.stderr
+    assert not (tmp_path / "run").exists()
+
+
+def test_classes_missing_from_training_are_said(town: Path, tmp_path: Path) -> None:
+    frame = gpd.read_file(town / "buildings.gpkg")
+    frame[frame["damage"] != "destroyed"].to_file(tmp_path / "two.gpkg")
+    pair = ["--pre", town / "a/before.tif", "--post", town / "a/after.tif", "--labels", tmp_path / "two.gpkg"]
+    done = invoke("finetune", "damage", *pair, *OWN, "-o", tmp_path / "run", "--dry-run")
+    assert done.exit_code == 0 and "'destroyed' does not occur in training" in done.stderr, done.stderr
