@@ -145,6 +145,8 @@ class Claim:
         self.file = file
         #: folders made for the output, innermost first
         self.made = made or []
+        #: folder of unfinished files that a dead run has left to go on with
+        self.inherited: Path | None = None
         self._descriptor = descriptor
         self._record: dict[str, Any] = {}
         _HELD[file] = self
@@ -198,12 +200,15 @@ def holds_claims() -> bool:
     return bool(_HELD)
 
 
-def claim(output: Path, home: Path | None = None, **facts: Any) -> Claim:
+def claim(output: Path, home: Path | None = None, *, inherit: bool = False, **facts: Any) -> Claim:
     """Claim an output for this process, after settling what runs that died on it, or beside it, have left.
+
+    What a run noted to be ``resumable`` is spared as long as the next run is for another output.
 
     Args:
         output: file or folder that will be written.
         home: folder of the claim's file; the output's own by default. It is made, with its parents, where missing.
+        inherit: take over what a dead run left for this output to go on with; without it that is removed.
         facts: more for the record. ``temporary`` lists names in the output's folder that end in ``.part``.
 
     Raises:
@@ -223,7 +228,13 @@ def claim(output: Path, home: Path | None = None, **facts: Any) -> Claim:
         raise OutputError(f"{file} is {error}", hint="remove it, or write to another place") from error
     held = Claim(file, descriptor, made)
     try:
-        if record:  # the sweep could not settle it
+        if record:  # folders that the dead run made are in our hands now
+            before = record.get("made")
+            held.made = made = [home, *home.parents][: before if isinstance(before, int) else 0]
+        left = _resumable(home, record) if inherit else None
+        if left is not None:
+            held.inherited, held._record = left, record
+        elif record:  # the sweep could not settle it, or has spared it
             _settle(home, record)
             os.ftruncate(descriptor, 0)
         held.note(owner=asdict(Owner.me()), output=output.name, made=len(made), **facts)
@@ -467,15 +478,26 @@ def sweep(folder: Path) -> None:
         return
     for name in names:
         with suppress(OSError):
-            _settle_file(folder / name)
+            _settle_file(folder / name, spare=True)
 
 
-def _settle_file(file: Path, *, force: bool = False) -> bool:
+def _resumable(home: Path, record: dict[str, Any]) -> Path | None:
+    """The folder of unfinished files that a run left to go on with; None where there is none."""
+    staging = _child(home, record.get("staging"))
+    if record.get("resumable") is not True or "publish" in record or staging is None:
+        return None
+    return staging if staging.is_dir() and not staging.is_symlink() else None
+
+
+def _settle_file(file: Path, *, force: bool = False, spare: bool = False) -> bool:
     try:
         descriptor, record = _lock(file, create=False, force=force)
     except (Busy, FileNotFoundError, ValueError):
         return False
     held = Claim(file, descriptor)
+    if spare and _resumable(file.parent, record) is not None:
+        held.abandon()
+        return False
     try:
         _settle(file.parent, record)
     except BaseException:  # tried again by the next

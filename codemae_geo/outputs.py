@@ -150,14 +150,19 @@ def discard_unfinished() -> list[Path]:
     return [path for folder, made in unfinished.items() if folder.exists() for path in (folder, *made)]
 
 
-def _stage(path: Path, home: Path, **facts: str) -> tuple[Path, Claim | None]:
-    """A new hidden folder for a destination, and the claim on it; inside another such folder there is none to make.
+def _stage(path: Path, home: Path, *, inherit: bool = False, **facts: str) -> tuple[Path, Claim | None]:
+    """A hidden folder for a destination, and the claim on it; inside another such folder there is no claim to make.
+
+    The folder is new, or with ``inherit`` that of a dead run which left something to go on with.
 
     Raises:
         OutputError: another run writes there.
         OSError: the folder cannot be written.
     """
-    held = None if home in _UNFINISHED else claim(path, home, **facts)
+    held = None if home in _UNFINISHED else claim(path, home, inherit=inherit, **facts)
+    if held is not None and held.inherited is not None:
+        _UNFINISHED[held.inherited] = held
+        return held.inherited, held
     try:
         while True:
             folder = home / hidden_name(path.name, f".{secrets.token_hex(4)}{PART}")
@@ -279,9 +284,10 @@ class FolderStaging:
     Args:
         path: the output folder; it may be missing or empty.
         overwrite: allow a folder with content: files of the same name are replaced, others stay.
+        resume: take over the hidden folder of a run that died, if it left one to go on with; see :attr:`inherited`.
     """
 
-    def __init__(self, path: str | Path, *, overwrite: bool = False) -> None:
+    def __init__(self, path: str | Path, *, overwrite: bool = False, resume: bool = False) -> None:
         """Check the destination and create the hidden folder.
 
         Raises:
@@ -295,16 +301,35 @@ class FolderStaging:
         self._inside = self.path.is_dir() and not _may_move(self.path.parent, self.path)
         home = self.path if self._inside else self.path.parent
         try:
-            self.folder, self._claim = _stage(self.path, home, **({"into": "home"} if self._inside else {}))
+            facts = {"into": "home"} if self._inside else {}
+            self.folder, self._claim = _stage(self.path, home, inherit=resume, **facts)
             # made private; the result gets the rights that mkdir would give
             self.folder.chmod(0o777 & ~umask())
         except OSError as error:
             raise write_failure(error, self.path) from error
+        self._kept = self.inherited
         try:
             self._check()
         except BaseException:
-            _discard(self.folder)
+            self.__exit__(None, None, None)
             raise
+
+    @property
+    def inherited(self) -> bool:
+        """Whether the hidden folder is that of a run that died, with what it has left."""
+        return self._claim is not None and self._claim.inherited is not None
+
+    def keep(self) -> None:
+        """From now on the hidden folder stays when the run fails or is killed, for another one to go on with."""
+        if self._claim is not None and not self._kept:
+            self._claim.note(resumable=True)
+            self._kept = True
+
+    def forget(self) -> None:
+        """Take :meth:`keep` back: what is in the hidden folder is of no use to another run."""
+        if self._claim is not None and self._kept:
+            self._claim.note(resumable=False)
+        self._kept = False
 
     def _check(self) -> None:
         if not self.path.is_dir() or self._overwrite:
@@ -328,6 +353,7 @@ class FolderStaging:
         """
         self._check()
         try:
+            self.forget()
             if not self.path.is_dir():
                 with uninterrupted(), _MOVING:
                     self.folder.rename(self.path)
@@ -344,6 +370,10 @@ class FolderStaging:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if self._kept and self.folder.is_dir() and self._claim is not None:
+            _UNFINISHED.pop(self.folder, None)
+            self._claim.abandon()
+            return
         _discard(self.folder)
 
 

@@ -112,7 +112,7 @@ def test_without_locks_the_owner_decides(tmp_path: Path, monkeypatch: pytest.Mon
     left.file.write_text("{" + json.dumps(elsewhere)[1:] + "\n" + rest)
     with pytest.raises(OutputError, match="may be writing") as caught:
         claim(tmp_path / "out")
-    assert "elsewhere" in str(caught.value) and "--force" in str(caught.value)
+    assert "elsewhere" in str(caught.value) and "clean force" in str(caught.value)
     left.file.write_text(text)
     with FolderStaging(tmp_path / "out") as staging:
         with pytest.raises(OutputError, match="another run is writing"):
@@ -200,3 +200,60 @@ def test_signals_wait_for_the_end_of_a_moment() -> None:
         reached.append("end")
     assert reached == ["end"]
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+#: keeps its hidden folder with one file in it, and is killed
+KEEPS = """
+import os, sys
+from codemae_geo.outputs import FolderStaging
+
+with FolderStaging(sys.argv[1]) as staging:
+    (staging.folder / "rows").write_text("half")
+    staging.keep()
+    os.kill(os.getpid(), 9)
+"""
+
+
+@pytest.fixture
+def half(tmp_path: Path) -> Path:
+    """An output whose run was killed and left something to go on with."""
+    out = tmp_path / "new" / "out"
+    done = subprocess.run([sys.executable, "-c", KEEPS, out], stderr=subprocess.PIPE, text=True)
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    return out
+
+
+def test_a_run_goes_on_with_what_a_dead_one_kept(half: Path) -> None:
+    with FolderStaging(half.with_name("other")):
+        pass  # a run for another output leaves it alone
+    with FolderStaging(half, resume=True) as staging:
+        assert staging.inherited and (staging.folder / "rows").read_text() == "half"
+        with pytest.raises(OutputError, match="another run is writing"):
+            FolderStaging(half, resume=True)
+        (staging.folder / "rows").rename(staging.folder / "whole")
+        staging.publish_all()
+    assert contents(half) == {"whole": "half"}
+    assert hidden(half.parent) == []
+
+
+def test_what_was_kept_is_removed_by_a_run_that_begins_again_and_by_clean(half: Path) -> None:
+    (left,) = find_leftovers(half.parent)
+    assert left.state == "dead" and left.settle()
+    assert not half.parent.exists()
+
+
+def test_a_run_that_begins_again_finds_nothing(half: Path) -> None:
+    with FolderStaging(half) as staging:
+        assert not staging.inherited and list(staging.folder.iterdir()) == []
+    assert not half.parent.exists()
+
+
+def test_an_error_keeps_what_was_kept_and_forgetting_does_not(tmp_path: Path) -> None:
+    for forgets in (False, True):
+        with pytest.raises(RuntimeError), FolderStaging(tmp_path / "out", resume=True) as staging:
+            staging.keep()
+            if forgets:
+                assert staging.inherited
+                staging.forget()
+            raise RuntimeError
+        assert bool(hidden(tmp_path)) is not forgets
