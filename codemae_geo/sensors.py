@@ -44,7 +44,6 @@ class Sensor:
         unit: unit of the stored values.
         scale: reflectance = stored value x scale + offset (optical ``dn`` only; 1 otherwise).
         offset: see ``scale``.
-        valid_range: smallest and largest plausible stored value.
         stretch: quantiles that become 0 and 255 when the values are stretched to uint8; None is zero.
         gsd: nominal ground sample distance in metres; None where it varies.
     """
@@ -55,7 +54,6 @@ class Sensor:
     unit: Unit
     scale: float = 1.0
     offset: float = 0.0
-    valid_range: tuple[float, float] = (0.0, 255.0)
     stretch: tuple[float | None, float] = (0.01, 0.99)
     gsd: float | None = None
 
@@ -68,15 +66,15 @@ SENSORS: dict[str, Sensor] = {
     s.name: s
     for s in (
         Sensor("rgb", "optical", ("red", "green", "blue"), "uint8"),
-        Sensor("sentinel-2-l2a", "optical", _S2_L2A, "dn", 1e-4, 0.0, (0, 20_000), gsd=10),
-        Sensor("sentinel-2-l1c", "optical", _S2_L1C, "dn", 1e-4, 0.0, (0, 20_000), gsd=10),
+        Sensor("sentinel-2-l2a", "optical", _S2_L2A, "dn", 1e-4, 0.0, gsd=10),
+        Sensor("sentinel-2-l1c", "optical", _S2_L1C, "dn", 1e-4, 0.0, gsd=10),
         Sensor("sar", "sar", ("sar",), "uint8", stretch=(None, 0.99)),
-        Sensor("sentinel-1-grd", "sar", ("VV", "VH"), "amplitude", 1.0, 0.0, (0, 65_535), (None, 0.99), 10),
-        Sensor("sentinel-1-rtc", "sar", ("VV", "VH"), "power", 1.0, 0.0, (0, 1e3), (None, 0.99), 10),
-        Sensor("sentinel-1-rtc-db", "sar", ("VV", "VH"), "db", 1.0, 0.0, (-60, 40), (None, 0.99), 10),
+        Sensor("sentinel-1-grd", "sar", ("VV", "VH"), "amplitude", 1.0, 0.0, (None, 0.99), 10),
+        Sensor("sentinel-1-rtc", "sar", ("VV", "VH"), "power", 1.0, 0.0, (None, 0.99), 10),
+        Sensor("sentinel-1-rtc-db", "sar", ("VV", "VH"), "db", 1.0, 0.0, (None, 0.99), 10),
         Sensor("umbra-gec", "sar", ("VV",), "uint8", stretch=(None, 0.99)),
-        Sensor("capella-geo", "sar", ("HH",), "amplitude", 1.0, 0.0, (0, 65_535), (None, 0.99)),
-        Sensor("capella-slc", "sar", ("HH",), "complex", 1.0, 0.0, (0, 65_535), (None, 0.99)),
+        Sensor("capella-geo", "sar", ("HH",), "amplitude", 1.0, 0.0, (None, 0.99)),
+        Sensor("capella-slc", "sar", ("HH",), "complex", 1.0, 0.0, (None, 0.99)),
     )
 }
 

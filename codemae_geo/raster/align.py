@@ -16,7 +16,6 @@ from pyproj.exceptions import CRSError
 
 from codemae_geo.errors import InputError, param
 from codemae_geo.raster.geo import (
-    apply,
     beside,
     center_lonlat,
     cover,
@@ -267,13 +266,3 @@ def _segment(geometry: Any) -> float:
 
 def _extent(x: Array, y: Array) -> str:
     return f"{np.min(x):.6g}..{np.max(x):.6g} x {np.min(y):.6g}..{np.max(y):.6g}"
-
-
-def same_grid(a: GeoBox, b: GeoBox) -> bool:
-    """Equal CRS, shape, and corners within 1e-9 of a pixel."""
-    if a.crs != b.crs or a.shape != b.shape:
-        return False
-    rows, cols = a.shape.yx
-    c, r = np.array([0, cols, 0, cols]), np.array([0, 0, rows, rows])
-    back = apply(~a.affine, *apply(b.affine, c, r))
-    return bool(max(np.abs(back[0] - c).max(), np.abs(back[1] - r).max()) <= 1e-9)

@@ -165,11 +165,6 @@ class AlignedReader:
             return np.dtype(np.uint8 if self.conversion.target == "uint8" else np.float32)
         return self._work_dtype()
 
-    @property
-    def resampled(self) -> bool:
-        """Whether any file is warped (False: stored values arrive unchanged)."""
-        return any(layer.offset is None for layer in self.layers)
-
     # --- reading
 
     def read_rows(self, row0: int, row1: int) -> Pixels:

@@ -164,11 +164,6 @@ class Scene:
         return len(self.files[0].bands)
 
     @property
-    def replicate(self) -> int:
-        """How often each band is repeated to fill a model's three channels (SAR: three times, as CoDe-MAE does)."""
-        return 3 // self.band_count
-
-    @property
     def dtype(self) -> str:
         """Type of the values (of the first file)."""
         return self.files[0].dtype

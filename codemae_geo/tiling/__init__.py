@@ -5,14 +5,13 @@ columns ``col .. col + width``. Arrays are ``[channel, row, column]``.
 """
 
 from codemae_geo.tiling.accumulate import RollingAccumulator
-from codemae_geo.tiling.plan import BLENDS, Blend, TilePlan, Window, axis_cores, axis_starts, axis_weights, plan_tiles
+from codemae_geo.tiling.plan import BLENDS, Blend, TilePlan, axis_cores, axis_starts, axis_weights, plan_tiles
 
 __all__ = [
     "BLENDS",
     "Blend",
     "RollingAccumulator",
     "TilePlan",
-    "Window",
     "axis_cores",
     "axis_starts",
     "axis_weights",

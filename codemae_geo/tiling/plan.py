@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -18,35 +17,6 @@ from numpy.typing import NDArray
 
 Blend = Literal["hann", "average", "none"]
 BLENDS: tuple[str, ...] = get_args(Blend)
-
-
-@dataclass(frozen=True)
-class Window:
-    """A rectangle of pixels; it may reach beyond the raster, where it is padded.
-
-    Args:
-        row, col: first row and column.
-        height, width: size in pixels, above 0.
-    """
-
-    row: int
-    col: int
-    height: int
-    width: int
-
-    def __post_init__(self) -> None:
-        if self.height <= 0 or self.width <= 0:
-            raise ValueError(f"a window of {self.height} x {self.width} pixels is empty")
-
-    @property
-    def row_end(self) -> int:
-        """First row below the window."""
-        return self.row + self.height
-
-    @property
-    def col_end(self) -> int:
-        """First column right of the window."""
-        return self.col + self.width
 
 
 def axis_starts(size: int, window: int, stride: int) -> tuple[int, ...]:
@@ -142,12 +112,6 @@ class TilePlan:
     def finished(self, i: int) -> int:
         """Rows ``0 .. finished(i)`` get nothing more once row ``i`` of windows has been added."""
         return self.row_starts[i + 1] if i + 1 < len(self.row_starts) else self.height
-
-    def windows(self) -> Iterator[Window]:
-        """All windows, row by row."""
-        for row in self.row_starts:
-            for col in self.col_starts:
-                yield Window(row, col, *self.window)
 
     def weight(self, i: int, j: int) -> NDArray[np.float32]:
         """Weight of the window in row ``i`` and column ``j`` of windows at each of its pixels, ``[height, width]``."""

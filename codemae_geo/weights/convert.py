@@ -33,12 +33,10 @@ class Preset:
     """What a kind of published checkpoint holds.
 
     Args:
-        about: one line for the list.
         contract: fields of the contract; name, version and licence may be overridden.
         drop: prefixes of entries that the package leaves out.
     """
 
-    about: str
     contract: dict[str, Any]
     drop: tuple[str, ...] = field(default=())
 
@@ -82,7 +80,6 @@ _DAMAGE = {
 
 PRESETS: dict[str, Preset] = {
     f"damageformer-{size}": Preset(
-        f"CoDe-MAE {size}, building damage, optical before and SAR after",
         {
             **_DAMAGE,
             "name": f"damageformer-{size}",

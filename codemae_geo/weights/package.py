@@ -162,10 +162,6 @@ class ModelContract(_Frozen):
         """The classes as the table that rasters, polygons and styles are made from."""
         return ClassTable([ClassInfo(c.value, c.name, c.color, c.background) for c in self.classes])
 
-    def input(self, name: str) -> InputSpec:
-        """The input called ``name``; KeyError when there is none."""
-        return next(i for i in self.inputs if i.name == name)
-
 
 def class_specs(table: Sequence[ClassInfo]) -> list[ClassSpec]:
     """A class table in the contract's form."""

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from odc.geo.geobox import GeoBox
 
 from codemae_geo.errors import InputError
-from codemae_geo.raster.align import crop, overlap, same_grid, same_scene, target_grid
+from codemae_geo.raster.align import crop, overlap, same_scene, target_grid
 from codemae_geo.raster.geo import ground_size, is_north_up, lattice_offset, outline, utm_crs
 from codemae_geo.raster.read import AlignedReader
 from codemae_geo.raster.scene import Scene
@@ -221,10 +221,3 @@ def test_a_mosaic_goes_over_the_date_line(make_raster: Any) -> None:
 )
 def test_utm_zones(lon: float, lat: float, code: int) -> None:
     assert utm_crs(lon, lat) == f"EPSG:{code}"
-
-
-def test_same_grid_measures_in_pixels() -> None:
-    a = GeoBox((50, 60), BASE, "EPSG:32633")
-    assert same_grid(a, GeoBox((50, 60), Affine(2, 0, 500_000, 0, -2, 5_000_000), "EPSG:32633"))
-    assert not same_grid(a, GeoBox((50, 60), Affine(2, 0, 500_000.001, 0, -2, 5_000_000), "EPSG:32633"))
-    assert not same_grid(a, GeoBox((50, 61), BASE, "EPSG:32633"))

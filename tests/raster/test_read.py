@@ -418,6 +418,6 @@ def test_files_of_several_systems_and_lattices_fill_one_grid(shared: Path) -> No
     scene = Scene.open(shared / "data/los_angeles_s1s2/sar", role="post", family="sar")
     grid = shifted(scene.geobox, 0, 600, 3000, 5968)  # where both lattices of the mosaic meet
     with AlignedReader(scene, grid) as reader:
-        assert len(reader.layers) == 2 and reader.resampled
+        assert len(reader.layers) == 2 and any(layer.offset is None for layer in reader.layers)
         got = reader.read_rows(0, 600)
     assert 0.3 < got.valid.mean() < 1

@@ -64,7 +64,7 @@ def test_opening_reads_no_pixel(make_raster: Any, monkeypatch: pytest.MonkeyPatc
 
     monkeypatch.setattr("codemae_geo.raster.source.read_window", fail)
     scene = Scene.open(path)
-    assert (scene.unit, scene.band_count, scene.replicate) == ("uint8", 3, 1)
+    assert (scene.unit, scene.band_count) == ("uint8", 3)
     assert scene.gsd == pytest.approx(2, rel=1e-3)
     with pytest.raises(AssertionError):  # the spy works: floats must be looked at
         Scene.open(make_raster("f.tif", RGB.astype("f4")))
@@ -73,7 +73,7 @@ def test_opening_reads_no_pixel(make_raster: Any, monkeypatch: pytest.MonkeyPatc
 def test_radar_has_one_band_to_repeat(shared: Path) -> None:
     folder = shared / "data/spacenet6_rotterdam"
     scene = Scene.open(folder / "sar_masked.tif", role="post", family="sar")
-    assert (scene.unit, scene.band_count, scene.replicate) == ("db", 1, 3)
+    assert (scene.unit, scene.band_count) == ("db", 1)
     assert Scene.open(folder / "sar_hh.tif", family="sar").unit == "complex"
     assert Scene.open(folder / "sar_masked.tif", family="sar", bands=[4]).files[0].bands == (4,)
     assert "unit db" in scene.describe()

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from codemae_geo.tiling import BLENDS, RollingAccumulator, Window, axis_cores, axis_starts, axis_weights, plan_tiles
+from codemae_geo.tiling import BLENDS, RollingAccumulator, axis_cores, axis_starts, axis_weights, plan_tiles
 
 axis = st.tuples(st.integers(1, 400), st.integers(1, 150), st.floats(0, 0.95))
 
@@ -92,8 +92,3 @@ def test_ring_refuses_rows_that_are_gone() -> None:
 def test_impossible_plans_are_refused(arguments: tuple[int, int, int, float]) -> None:
     with pytest.raises(ValueError, match=r"plan|overlap"):
         plan_tiles(*arguments)
-
-
-def test_an_empty_window_is_refused() -> None:
-    with pytest.raises(ValueError, match="empty"):
-        Window(0, 0, 0, 5)

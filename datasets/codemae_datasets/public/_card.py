@@ -55,7 +55,6 @@ class Card:
         task: what the labels are, in words.
         classes: class names by number.
         archives: what to download and where it goes.
-        torchgeo: torchgeo's class whose facts or files are used; None if it has none.
     """
 
     name: str
@@ -73,7 +72,6 @@ class Card:
     task: str = "none"
     classes: tuple[str, ...] = ()
     archives: tuple[Archive, ...] = ()
-    torchgeo: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

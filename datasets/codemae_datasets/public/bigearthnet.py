@@ -108,7 +108,6 @@ class BigEarthNetMM(PairedDataset):
             Archive(facts["filename"], url=facts["url"], checksum=known_digest(facts["md5"]))
             for facts in (*BigEarthNet.metadata.values(), *BigEarthNet.splits_metadata.values())
         ),
-        torchgeo="BigEarthNet",
     )
     all_bands = BANDS
     rgb_bands = ("B04", "B03", "B02")
@@ -206,7 +205,6 @@ class BigEarthNet2(BigEarthNetMM):
             for part in BigEarthNetV2.metadata_locs.values()
             for name, digest in part["files"].items()
         ),
-        torchgeo="BigEarthNetV2",
     )
     mask_codes = {**dict.fromkeys(CORINE, 255), **BigEarthNetV2.clc_codes}  # noqa: RUF012
     probe = None

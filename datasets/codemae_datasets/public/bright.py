@@ -134,7 +134,6 @@ class BRIGHT(DamagePairs):
         source="READMEs and tutorial of ChenHongruixuan/BRIGHT",
         task="building damage, 4 classes",
         classes=tuple(DAMAGE_CLASSES.names),
-        torchgeo="BRIGHTDFC2025",
     )
 
     def __init__(

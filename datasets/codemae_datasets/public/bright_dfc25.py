@@ -45,7 +45,6 @@ class BRIGHTDFC25(DamagePairs):
                 checksum="sha256:aed4aca4d582bc829ba0921b55d488eec6a792c2d1092aac54eb746ef8e6f1cc",
             ),
         ),
-        torchgeo="BRIGHTDFC2025",
     )
 
     def _index(self) -> list[Item]:

@@ -77,7 +77,6 @@ class DIOR(DetectionDataset):
             ),
             Archive("sample_df.csv", url=f"{_URL}/sample_df.csv"),
         ),
-        torchgeo="DIOR",
     )
 
     def _index(self) -> list[Item]:

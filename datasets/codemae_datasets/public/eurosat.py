@@ -66,7 +66,6 @@ class EuroSAT(ListedSceneDataset):
                 checksum="sha256:cf37948894c12bd953930ff54ee9b7abf0b31478abb8d25fd2c6c721db74c592",
             ),
         ),
-        torchgeo="EuroSAT",
     )
     #: B8A comes last in the files
     all_bands = ("B01", "B02", "B03", "B04", "B05", "B06", "B07", "B08", "B09", "B10", "B11", "B12", "B8A")

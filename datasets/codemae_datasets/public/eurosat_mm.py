@@ -39,7 +39,6 @@ class EuroSATMM(PairedDataset):
                 checksum="sha256:3ffad1e8bb3c2b0c2941ed60b978d78f43a77c9b3bddd6fe35c34ab655459c10",
             ),
         ),
-        torchgeo="EuroSAT",
     )
     all_bands = EuroSAT.all_bands
     rgb_bands = EuroSAT.rgb_bands

@@ -47,7 +47,6 @@ class FAIR1M(OrientedDataset):
             Archive("images1.zip", "test", checksum="md5:dc9bbbdee000e97f02276aa61b03e585"),
             Archive("images2.zip", "test"),
         ),
-        torchgeo="FAIR1M",
     )
 
     def _index(self) -> list[Item]:

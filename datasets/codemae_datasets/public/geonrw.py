@@ -39,7 +39,6 @@ class GeoNRW(PublicDataset):
                 checksum="sha256:de3cdda6a5718a8ae7f0e1479829a06c0fcebdab4eaf70274c56adfde696b972",
             ),
         ),
-        torchgeo="GeoNRW",
     )
 
     def _index(self) -> list[Item]:

@@ -44,7 +44,6 @@ class LoveDA(PublicDataset):
             Archive("Val.zip", url=f"{_URL}/Val.zip?download=1", checksum="md5:84cae2577468ff0b5386758bb386d31d"),
             Archive("Test.zip", url=f"{_URL}/Test.zip?download=1", checksum="md5:a489be0090465e01fb067795d24e6b47"),
         ),
-        torchgeo="LoveDA",
     )
     mask_codes: ClassVar[dict[int, int]] = {0: 255} | {code: code - 1 for code in range(1, 8)}
 

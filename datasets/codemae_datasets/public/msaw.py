@@ -51,7 +51,6 @@ class MSAW(PairedDataset):
             )
             for split in ("train", "test")
         ),
-        torchgeo="SpaceNet6",
     )
     sar_bands = ("HH", "HV", "VH", "VV")
     ospretrain = "SpaceNet6"

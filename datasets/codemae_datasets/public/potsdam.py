@@ -36,7 +36,6 @@ class Potsdam(ISPRSDataset):
             Archive("4_Ortho_RGBIR.zip", checksum="md5:c4a8f7d8c7196dd4eba4addd0aae10c1"),
             Archive("5_Labels_all.zip"),
         ),
-        torchgeo="Potsdam2D",
     )
     all_bands = ("R", "G", "B", "NIR")
 

@@ -101,7 +101,6 @@ class RESISC45(ListedSceneDataset):
                 checksum="sha256:e0927e80130b47317a2f18520d98382b6fc56f0d3edd3345140f7d02267c3805",
             ),
         ),
-        torchgeo="RESISC45",
     )
     folder = "NWPU-RESISC45"
     list_name = "resisc45-{split}.txt"

@@ -56,7 +56,6 @@ class SEN12MS(PairedDataset):
             Archive(name, checksum=known_digest(digest))
             for name, digest in zip(TorchGeoSEN12MS.filenames, TorchGeoSEN12MS.md5s, strict=True)
         ),
-        torchgeo="SEN12MS",
     )
     all_bands = SENTINEL2
     rgb_bands = ("B04", "B03", "B02")

@@ -47,7 +47,6 @@ def _card(name: str, level: str, product: str, bands: int) -> Card:
             for kind in ("s1", product)
             for part, digest in parts[kind].items()
         ),
-        torchgeo="SSL4EOS12",
     )
 
 

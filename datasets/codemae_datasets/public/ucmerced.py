@@ -78,7 +78,6 @@ class UCMerced(ListedSceneDataset):
                 checksum="sha256:0d3b64706fd2a9f9faaa1d7dade934ec8b4fd258a9853f037983b1f2db239220",
             ),
         ),
-        torchgeo="UCMerced",
     )
     folder = "UCMerced_LandUse/Images"
     list_name = "uc_merced-{split}.txt"

@@ -54,7 +54,6 @@ class Vaihingen(ISPRSDataset):
                 checksum="md5:4802dd6326e2727a352fb735be450277",
             ),
         ),
-        torchgeo="Vaihingen2D",
     )
     all_bands = ("NIR", "R", "G")
     rgb_bands = ("NIR", "R", "G")

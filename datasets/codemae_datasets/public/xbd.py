@@ -79,7 +79,6 @@ class XBD(PublicDataset):
                 checksum="sha256:0fcdbfe3ee7d0842729dd2230217e74b2f12be35546ff666df4dae5388e2541c",
             ),
         ),
-        torchgeo="XView2",
     )
 
     def __init__(
