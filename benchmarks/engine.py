@@ -163,7 +163,7 @@ def monai_way(module: nn.Module, scene: Path, out: Path) -> None:
 
 @torch.inference_mode()
 def torchgeo_way(module: nn.Module, scene: Path, out: Path) -> None:
-    """torchgeo's grid sampler and a loader, scores added up in an array."""
+    """Torchgeo's grid sampler and a loader, scores added up in an array."""
     from torch.utils.data import DataLoader
     from torchgeo.datasets import RasterDataset, stack_samples
     from torchgeo.samplers import GridGeoSampler

@@ -215,7 +215,8 @@ def _float_sar(sample: Array | None, valid: Mask | None, values: Array) -> tuple
 
 def _with_negatives(values: Array, negative: float) -> tuple[Unit, str]:
     """Decibels, or power from which noise was subtracted: the one is spread evenly about its median or to the low side,
-    the other far to the high side, with negatives no larger than the noise."""
+    the other far to the high side, with negatives no larger than the noise.
+    """
     low, q25, middle, q75, high = (float(v) for v in np.quantile(values, (0.01, 0.25, 0.5, 0.75, 0.99)))
     lean = (high - middle) / max(middle - low, 1e-12)
     facts = f"{negative:.0%} of the values negative, median {middle:.3g}, 98 % between {low:.3g} and {high:.3g}"

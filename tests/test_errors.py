@@ -100,11 +100,9 @@ def test_the_voice_is_heard() -> None:
 
 
 LIBRARY = [path for path in FILES if not path.is_relative_to(ROOT / "cli")]
-#: scripts that are command lines of their own
-SCRIPTS = {"ablation.py", "bundled.py", "make_demo_scene.py"}
 
 
-@pytest.mark.parametrize("path", [p for p in LIBRARY if p.name not in SCRIPTS], ids=lambda p: str(p.relative_to(ROOT)))
+@pytest.mark.parametrize("path", LIBRARY, ids=lambda p: str(p.relative_to(ROOT)))
 def test_the_library_speaks_no_command_line(path: Path) -> None:
     """No text of the library spells an option: a message marks the parameter, and each face spells it."""
     tree = ast.parse(path.read_text(encoding="utf-8"))

@@ -72,7 +72,7 @@ class PairReport:
     def add(self, severity: Severity, code: str, message: str) -> None:
         """Take a finding into the verdict."""
         self.reasons.append({"code": code, "severity": severity, "message": render(message, self._speak)})
-        worst = max(_SEVERITIES.index(r["severity"]) for r in self.reasons)  # type: ignore[arg-type]
+        worst = max(_SEVERITIES.index(r["severity"]) for r in self.reasons)
         self.verdict = VERDICTS[worst]
 
     def as_dict(self) -> dict[str, Any]:
@@ -154,7 +154,7 @@ def _look(role: str, request: SceneRequest, report: PairReport) -> Family:
         "date": taken.day,
         "date_reason": taken.reason,
     }
-    return guess["family"]  # type: ignore[return-value]
+    return guess["family"]
 
 
 def _span(dates: Sequence[Taken]) -> Taken:

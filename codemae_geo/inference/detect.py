@@ -286,7 +286,8 @@ def check_classes(contract: ModelContract) -> None:
 
 def find_boxes(job: Job[DetectionNetwork], reporter: Reporter) -> tuple[Boxes, engine.EngineStats]:
     """All boxes of all windows in pixels of the grid, less those below the threshold, cut ones that a neighbour sees
-    better, and those whose middle was not analysed."""
+    better, and those whose middle was not analysed.
+    """
     plan, threshold = job.plan, job.parameters["score_threshold"]
     stats = engine.EngineStats()
     parts: list[Boxes] = []

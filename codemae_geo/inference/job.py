@@ -443,7 +443,7 @@ def run_job(job: Job[Predictor], staging: FolderStaging, reporter: Reporter) -> 
             raise nothing_analysed(job)
         with reporter.stage("write"):
             sink.close()
-    return sink.outputs, _summary(job, sink, stats, reporter)
+    return sink.outputs, _summary(job, sink, stats)
 
 
 def nothing_analysed(job: Job[Any]) -> InputError:
@@ -594,7 +594,7 @@ def finish(
     return MapResult(staging.path, final, summary)
 
 
-def _summary(job: Job[Predictor], sink: MapSink, stats: engine.EngineStats, reporter: Reporter) -> dict[str, Any]:
+def _summary(job: Job[Predictor], sink: MapSink, stats: engine.EngineStats) -> dict[str, Any]:
     total = int(sink.pixels.sum())
     height, width = job.grid.shape
     return {

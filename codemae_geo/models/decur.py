@@ -328,7 +328,7 @@ class DeCUR(nn.Module):
     @torch.no_grad()
     def _track(self, embeddings: Sequence[Tensor]) -> None:
         """Let the running statistics of the last norm follow the embeddings of a step."""
-        kind = self.projector1[0].weight.dtype
+        kind: torch.dtype = next(self.projector1.parameters()).dtype
         for z in embeddings:
             if len(z) > 1:
                 self.bn(z.detach().to(kind))

@@ -60,8 +60,8 @@ def _find(files: Sequence[SourceFile]) -> tuple[float, str] | None:
                 values, _ = read_window(source.dataset, file, window, stored=True)
                 patches.append(values)
                 r0, r1, c0, c1 = window
-                sides = ((r0 == 0, values[:, 0]), (r1 == rows, values[:, -1]))
-                sides += ((c0 == 0, values[:, :, 0]), (c1 == cols, values[:, :, -1]))
+                sides = [(r0 == 0, values[:, 0]), (r1 == rows, values[:, -1])]
+                sides += [(c0 == 0, values[:, :, 0]), (c1 == cols, values[:, :, -1])]
                 edges += [side for touches, side in sides if touches]
     pooled = np.concatenate([p.reshape(len(p), -1) for p in patches], 1)
     finite = np.isfinite(pooled).all(0)

@@ -68,7 +68,7 @@ def check_method(method: str) -> GcpMethod:
         raise InputError(
             f"there is no way {method!r} to use ground control points", found=str(method), expected=", ".join(METHODS)
         )
-    return method  # type: ignore[return-value]
+    return method
 
 
 def warp_options(method: GcpMethod) -> dict[str, Any]:

@@ -107,7 +107,7 @@ def _full_turn(crs: str) -> float | None:
 
 
 def _middle(grid: GeoBox) -> float:
-    """x of the middle of a grid."""
+    """X of the middle of a grid."""
     rows, cols = grid.shape.yx
     return float(grid.affine.a * cols / 2 + grid.affine.b * rows / 2 + grid.affine.c)
 
@@ -157,7 +157,8 @@ def ground_size(grid: GeoBox) -> tuple[float, float]:
 
 def ground_sample_distance(grid: GeoBox) -> float:
     """Side in metres of a square as large as the pixel in the middle of the grid. Web Mercator's 10 m at 34 degrees
-    north is 8.3 m here: the ground counts, not the map."""
+    north is 8.3 m here: the ground counts, not the map.
+    """
     a, b = ground_size(grid)
     return float((a * b) ** 0.5)
 

@@ -356,7 +356,8 @@ def _ratio(target: GeoBox, source: GeoBox) -> tuple[float, float]:
 
 def _decimation(files: Sequence[SourceFile], spans: NDArrayInt, ratio: tuple[float, float]) -> int:
     """The largest overview factor that all files have, that keeps two source pixels per target pixel, and that fits
-    the offsets between the files. Complex overviews are averages of phases, so none are used."""
+    the offsets between the files. Complex overviews are averages of phases, so none are used.
+    """
     if np.dtype(files[0].dtype).kind == "c":
         return 1
     common = set.intersection(*(set(f.overviews) for f in files))
@@ -382,7 +383,8 @@ def _chunking(layers: Sequence[Layer], asked: int | None) -> tuple[int, int]:
 
 def _cache_need(layers: Sequence[Layer], chunk_rows: int) -> int:
     """Bytes for the decoded source blocks under one row of chunks of two scenes, so that no block leaves the cache
-    before its last use."""
+    before its last use.
+    """
     most = 0
     for layer in layers:
         blocks = max(f.block_shape[0] for f in layer.files), max(f.block_shape[1] for f in layer.files)

@@ -32,7 +32,8 @@ _GDAL_TYPES = {
 @dataclass(frozen=True)
 class Asset:
     """What a STAC item offers: ``path`` for GDAL (a VRT text for several assets), a ``name`` for people, and (scale,
-    offset) per band where the item states them."""
+    offset) per band where the item states them.
+    """
 
     path: str
     name: str

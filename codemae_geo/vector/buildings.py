@@ -287,7 +287,7 @@ class _PixelSpace:
         return np.nan_to_num(np.stack([col, -row], axis=1), nan=np.inf)
 
 
-class _Shapes(FeatureSource):  # type: ignore[misc]
+class _Shapes(FeatureSource):
     """Polygons for exactextract, handed over as WKB; its GeoDataFrame source goes through JSON text, 3 x slower."""
 
     def __init__(self, shapes: NDArray[Any]) -> None:
@@ -304,7 +304,7 @@ class _Shapes(FeatureSource):  # type: ignore[misc]
         return None
 
 
-class _Shape(Feature):  # type: ignore[misc]
+class _Shape(Feature):
     def __init__(self, wkb: bytes) -> None:
         super().__init__()
         self._wkb = wkb

@@ -112,7 +112,8 @@ def resolve(query: Any, bounds: Query) -> Query:
 
 def query_tensors(query: Query) -> dict[str, Tensor]:
     """``bounds`` [9] and ``transform`` [9] of a resolved query as torchgeo 0.9 and later give them, but float64:
-    float32 cannot tell neighbouring pixels of half a metre apart in the millions of a UTM northing."""
+    float32 cannot tell neighbouring pixels of half a metre apart in the millions of a UTM northing.
+    """
     x, y, t = query
     seconds = [pd.Timestamp(s).timestamp() for s in (t.start, t.stop)]
     bounds = [x.start, x.stop, x.step, y.start, y.stop, y.step, *seconds, float(t.step or 1)]

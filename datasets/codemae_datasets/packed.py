@@ -177,7 +177,7 @@ class _OpenShards:
             if shard not in self.files:
                 if len(self.files) >= MAX_OPEN:
                     self.files.popitem(last=False)[1].close()
-                self.files[shard] = (self.root / shard).open("rb", buffering=0)  # type: ignore[assignment]
+                self.files[shard] = (self.root / shard).open("rb", buffering=0)
             self.files.move_to_end(shard)
             file = self.files[shard]
             file.seek(offset)

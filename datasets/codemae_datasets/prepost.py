@@ -39,7 +39,7 @@ class PrePost(ScenePairs):
         transforms: Callable[[Sample], Sample] | None = None,
     ) -> None:
         super().__init__(pre, post, max_days=max_days, transforms=transforms)
-        self.collate_fn = stack_dates  # type: ignore[assignment]
+        self.collate_fn = stack_dates
 
 
 def stack_dates(samples: Sequence[Mapping[str, Any]]) -> Sample:

@@ -150,7 +150,8 @@ class _Algebra(GeoDataset):
 
     def snap(self, left: float, top: float, name: str) -> tuple[float, float]:
         """The first pixel corner of the file ``name`` at or right of ``left`` and at or below ``top``, if the file has
-        the dataset's CRS and resolution; else the place itself."""
+        the dataset's CRS and resolution; else the place itself.
+        """
         raise NotImplementedError
 
 
@@ -692,7 +693,7 @@ class ScenePairs(_Algebra, IntersectionDataset):
                 raise ValueError("only geo datasets intersect")
         self.datasets = [dataset1, dataset2]
         self.max_days, self.split, self.transforms = max_days, split, transforms
-        self.collate_fn = split_samples if split else pair_samples  # type: ignore[assignment]
+        self.collate_fn = split_samples if split else pair_samples
         dataset2.crs, dataset2.res = dataset1.crs, dataset1.res
         self.index = _intersect(dataset1, dataset2, max_days)
 

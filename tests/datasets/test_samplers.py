@@ -54,7 +54,7 @@ def test_windows_of_a_pair_are_valid_in_both(tmp_path: Path, seed: int, window: 
     try:
         windows = list(RandomWindows(pairs, window, 20, seed=seed))
     except InputError as error:
-        assert "hardly any valid window" in str(error)
+        assert "hardly any valid window" in str(error)  # noqa: PT017 (a refusal is one of two good ends)
         return
     for query in windows:
         sample = pairs[query]

@@ -11,7 +11,6 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +28,7 @@ VOLATILE = ("created", "seconds")
 
 
 @pytest.fixture(scope="module")
-def environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """Environment of a QGIS with the plugin switched on, in a profile of its own; the runtime lies at an odd path."""
     program = shutil.which("qgis_process.bin") or shutil.which("qgis_process")
     if program is None:
@@ -51,7 +50,7 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, 
         "CODEMAE_GEO_PYTHON": str(runtime / "bin" / "python"),
     }
     subprocess.run([program, "plugins", "enable", "codemae_qgis"], env=env, check=True, capture_output=True)
-    yield env
+    return env
 
 
 def command(environment: dict[str, str], name: str, *parameters: str) -> list[str]:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from codemae_train.ablation import (
+from ablation import (
     SETTINGS,
     VARIANTS,
     draw_curves,

@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import bundled
 import pytest
 import torch
-from codemae_train import bundled
 from safetensors.torch import load_file
 
 

@@ -128,7 +128,8 @@ class ModelConfig(Part):
 
 class TrainConfig(LoopConfig):
     """How it is trained. A batch is of pairs (the published 2,048 counts both images of each); the contrastive loss
-    sees one of the accumulated batches at a time; the published recipe does not clip."""
+    sees one of the accumulated batches at a time; the published recipe does not clip.
+    """
 
     #: learning rate for 256 images; both images of a pair count
     base_lr: float = Field(default=1.5e-4, gt=0)

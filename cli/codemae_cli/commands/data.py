@@ -218,7 +218,7 @@ def _scaled(band: dict[str, Any], scale: float) -> dict[str, Any]:
 )
 @command
 def build(
-    collection: Annotated[Literal["ospretrain"], typer.Argument(help="What to build.")],
+    collection: Annotated[Literal["ospretrain"], typer.Argument(help="What to build.")],  # noqa: ARG001 (one so far)
     roots: Annotated[
         list[str],
         typer.Option("--from", metavar="FOLDER", help="Holds FOLDER/<source>; or NAME=FOLDER for one source; repeat."),

@@ -31,7 +31,8 @@ def segment_mask(segment: Any, height: int, width: int) -> npt.NDArray[np.bool_]
 
 def unpack_counts(text: str | bytes) -> list[int]:
     """Run lengths of COCO's packed text: six bits per character, five of them value, one "more follows"; from the
-    third run on, differences to the run before the last."""
+    third run on, differences to the run before the last.
+    """
     data = text.encode("ascii") if isinstance(text, str) else text
     counts: list[int] = []
     value = shift = 0

@@ -52,7 +52,8 @@ def _card(name: str, level: str, product: str, bands: int) -> Card:
 
 class SSL4EOS12(PairedDataset):
     """Level 1C: one item per place and season. The n-th scene of a place by date is paired with the n-th of the other
-    sensor (torchgeo draws a scene of one sensor at random)."""
+    sensor (torchgeo draws a scene of one sensor at random).
+    """
 
     card: ClassVar[Card] = _card("ssl4eo_s12", "level 1C", "s2c", 13)
     #: folder of the optical images

@@ -87,7 +87,7 @@ class Pretraining(Method):
         groups = [{"params": decayed, "weight_decay": train.weight_decay}, {"params": plain, "weight_decay": 0.0}]
         fused = fabric.device.type in ("cpu", "cuda")  # one kernel for all; float16 scaling and clipping agree
         optimizer = torch.optim.AdamW(groups, lr=peak_rate(train), betas=train.betas, fused=fused)
-        self.validation = validation_batches(recipe, self.source, held_out, sampler)
+        self.validation = validation_batches(recipe, held_out, sampler)
         self.validated_on = "held-out area" if held_out else "images of the training set"
         return Parts(model, optimizer, self.source, sampler, collate)
 
@@ -310,9 +310,7 @@ def source_statistics(data: DataConfig, source: PairSource, sampler: PairBatchSa
     return measure(source, items[:: max(1, len(items) // 256)], len(source.names))
 
 
-def validation_batches(
-    recipe: Recipe, source: PairSource, held_out: list[Any], sampler: PairBatchSampler
-) -> list[list[Any]]:
+def validation_batches(recipe: Recipe, held_out: list[Any], sampler: PairBatchSampler) -> list[list[Any]]:
     """Fixed batches: of the held-out items spread over their area, or the first ones of the first epoch."""
     count, size = recipe.train.validate_batches, recipe.train.batch // recipe.train.accumulate
     if not held_out:

@@ -1,6 +1,6 @@
 """The method's parts against one another on two folders of scenes: same data, budget and seeds, an area held out.
 
-    python -m codemae_train.ablation OPTICAL SAR -o out --jobs 2
+    python train/scripts/ablation.py OPTICAL SAR -o out --jobs 2
 
 trains MAE alone, MAE + plain contrast, MAE + CCL, MAE + CCL + CDR (grey), and once CDR with pixel targets for the
 pictures; then measures on the held-out area. Distillation is off: there is no small teacher worth learning from.
@@ -133,7 +133,7 @@ def measure(run: Run, items: Sequence[int]) -> dict[str, float]:
     for name, image, prediction in zip(("optical", "sar"), (rgb, sar), own.chunk(2), strict=True):
         out[f"reconstruction_{name}"] = masked_mse(prediction, normalise_patches(patchify(image)), removed).item()
     if cross is not None:
-        optical, radar = cross_targets(model.cross_target, rgb, sar)  # type: ignore[arg-type]
+        optical, radar = cross_targets(model.cross_target, rgb, sar)
         target = normalise_patches(patchify(torch.cat([radar, optical])))
         out["cross"] = masked_mse(cross, target, removed.repeat(2, 1)).item()
     features = model.forward_stages([rgb, sar], ["RGB", "SAR"])
@@ -165,7 +165,7 @@ def retrieval(queries: Tensor, keys: Tensor) -> float:
 
 
 def effective_rank(features: Tensor) -> float:
-    """exp of the entropy of the normalised singular values of centred features [N, D] (Roy and Vetterli, 2007)."""
+    """Exp of the entropy of the normalised singular values of centred features [N, D] (Roy and Vetterli, 2007)."""
     values = torch.linalg.svdvals(features - features.mean(dim=0))
     share = values / values.sum()
     return torch.exp(-(share * share.clamp(min=1e-12).log()).sum()).item()
@@ -184,7 +184,7 @@ def pictures(run: Run, items: Sequence[int]) -> dict[str, Tensor]:
     out = {"rgb": _unit(run, rgb, "rgb"), "sar": _unit(run, sar, "sar")}
     if cross is None:
         return out
-    optical, radar = cross_targets(model.cross_target, rgb, sar)  # type: ignore[arg-type]
+    optical, radar = cross_targets(model.cross_target, rgb, sar)
     side = rgb.shape[-1] // 16
     removed = torch.zeros_like(noise).scatter(1, masking.removed, 1.0)[:, :, None]
     for name, target, prediction in (

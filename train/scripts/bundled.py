@@ -1,6 +1,6 @@
 """Train the small optical damage model that the package bundles (`damage-tiny-optical`).
 
-    python -m codemae_train.bundled --data <folder with joplin/ and los_angeles_s1s2/> -o runs/bundled
+    python train/scripts/bundled.py --data <folder with joplin/ and los_angeles_s1s2/> -o runs/bundled
 
 Four steps, each readable below: read and align the data; masked pretraining of the two-tokenizer tiny backbone on
 optical-SAR pairs (Los Angeles) and pre-post pairs (Joplin); fine-tuning of DamageFormer on three of the four Joplin
@@ -261,7 +261,7 @@ class MaskedPretraining(nn.Module):
     def __init__(self, backbone: HiViT, width: int = 192, depth: int = 2) -> None:
         super().__init__()
         self.backbone = backbone
-        fpn = int(backbone.feature_info[0]["num_chs"])  # type: ignore[call-overload]
+        fpn = int(backbone.feature_info[0]["num_chs"])
         self.embed = nn.ModuleList(
             nn.Sequential(nn.LayerNorm(fpn), nn.Linear(fpn, width // parts)) for parts in (16, 4, 1)
         )
@@ -639,9 +639,9 @@ def contract(measured: dict[str, float], window: int, temperature: float) -> Mod
             "temperature": round(temperature, 2),
             "licence": "Apache-2.0",
             "training": "CoDe-MAE-style masked pretraining of both tokenizers (Los Angeles Sentinel-1/2 pairs, Joplin "
-            "imagery), then DamageFormer on Joplin chips 0, 1 and 3. Scripted in codemae_train.bundled, log beside it. "
-            "Labels and both dates agree within a pixel (searched, not corrected); the temperature was fitted on the "
-            "held-out chip.",
+            "imagery), then DamageFormer on Joplin chips 0, 1 and 3. Scripted in train/scripts/bundled.py, log beside "
+            "it. Labels and both dates agree within a pixel (searched, not corrected); the temperature was fitted on "
+            "the held-out chip.",
             "training_data": [
                 {
                     "name": "Joplin, Missouri, tornado of 22 May 2011: aerial images before and after, 0.6 m",

@@ -1,8 +1,8 @@
 """Cut the small real scene that `codemae demo` maps: Joplin, Missouri, before and after the tornado of 22 May 2011.
 
-    python -m codemae_train.make_demo_scene --data <joplin folder> -o codemae_geo/data/joplin
+    python train/scripts/make_demo_scene.py --data <joplin folder> -o codemae_geo/data/joplin
 
-The area is the part of the held-out chip of :mod:`codemae_train.bundled` that both dates cover: the bundled model has
+The area is the part of the held-out chip of ``bundled.py`` that both dates cover: the bundled model has
 not seen it. Each date keeps its own coordinate system and pixel grid, as users' scenes do.
 """
 
@@ -31,7 +31,7 @@ README = """# Demo scene: Joplin, Missouri, tornado of 22 May 2011
 | `post.tif` | aerial image after the tornado, RGB, {post_shape[1]} x {post_shape[0]} | EPSG:4326, 0.000006 degrees |
 | `buildings.gpkg` | {buildings} footprints, drawn on 2020 imagery (rebuilt houses, no damage class) | EPSG:4326 |
 
-Cut by `train/codemae_train/make_demo_scene.py`; JPEG quality {quality} inside GeoTIFF.
+Cut by `train/scripts/make_demo_scene.py`; JPEG quality {quality} inside GeoTIFF.
 
 **Imagery.** To all appearance works of the United States government and so in the public domain: the pre-event image of
 the National Agriculture Imagery Program (USDA), the post-event image of the NOAA National Geodetic Survey emergency
