@@ -18,9 +18,8 @@ import torch
 
 import codemae_geo
 from codemae_geo import load_model
-from codemae_geo.inference.damage import prepare_damage
+from codemae_geo.inference.damage import DamageJob
 from codemae_geo.inference.device import choose_runtime
-from codemae_geo.inference.job import open_readers
 from codemae_geo.inference.predictor import Predictor
 from codemae_geo.weights.registry import DEFAULT_DAMAGE_MODEL
 
@@ -32,9 +31,9 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=7)
     arguments = parser.parse_args()
     scene = Path(codemae_geo.__file__).parent / "data/joplin"
-    job = prepare_damage(scene / "pre.tif", scene / "post.tif", model=arguments.model, check_offset=False)
+    job = DamageJob.open(scene / "pre.tif", scene / "post.tif", model=arguments.model)
     side = job.package.contract.window
-    with open_readers(job) as readers:
+    with job.open_readers() as readers:
         strips = [reader.read_rows(256, 256 + side) for reader in readers]
     images = [s.data[None, :, :, 256 : 256 + side].copy() for s in strips]
     valid = [s.valid[None, :, 256 : 256 + side].copy() for s in strips]

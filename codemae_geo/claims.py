@@ -531,7 +531,8 @@ def _temporary(home: Path, record: dict[str, Any]) -> list[Path]:
     found = [staging] if staging is not None and staging.name.endswith(PART) else []
     target = _target(home, record)
     if target is not None:
-        found += [target / n for n in _names(record.get("temporary")) if n.endswith(PART)]
+        for pattern in _names(record.get("temporary")):
+            found += target.glob(pattern) if pattern.endswith(PART) and "**" not in pattern else ()
     return found
 
 

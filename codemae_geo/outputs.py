@@ -7,8 +7,8 @@ import os
 import secrets
 import shutil
 import threading
-from collections.abc import Collection, Iterable, Sequence
-from contextlib import suppress
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 
@@ -24,12 +24,32 @@ _MIB = 2**20
 _LITTLE = 8 * _MIB
 
 
+def check_name(path: Path | str) -> None:
+    """Refuse a name that the libraries that read and write files cannot be given.
+
+    Raises:
+        OutputError: it holds a NUL, or bytes that are no text (a name in Latin-1 on a system of UTF-8).
+    """
+    text = str(path)
+    if "\0" in text:
+        raise OutputError("a file name cannot hold the character NUL", found=repr(text))
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise OutputError(
+            f"the name {text!r} is not text in UTF-8",
+            expected="a name without bytes of another encoding",
+            hint="rename the file or folder (convmv -f latin1 -t utf8), or set LANG to a locale with UTF-8",
+        ) from None
+
+
 def check_writable(path: Path, *, overwrite: bool) -> None:
     """Refuse a destination that exists (unless ``overwrite``) or whose folder does not.
 
     Raises:
         OutputError: the file exists, is a folder, or its folder is missing.
     """
+    check_name(path)
     if path.is_dir():
         raise OutputError(f"{path} is a folder", expected="the name of a file to write")
     if path.exists() and not overwrite:
@@ -261,6 +281,33 @@ class Staging:
         self.discard()
 
 
+@contextmanager
+def claimed(path: Path, *, temporary: Sequence[str] = (), when: bool = True) -> Iterator[None]:
+    """Hold a place for a run that writes into it by and by and can go on after a kill.
+
+    Args:
+        path: file or folder.
+        temporary: names or patterns, ending in ``.part``, of files in the folder that a killed run may leave there.
+        when: hold it at all.
+
+    Raises:
+        OutputError: another run holds it, or its folder cannot be written.
+    """
+    if not when:
+        yield
+        return
+    check_name(path)
+    try:
+        held = claim(path.absolute(), temporary=list(temporary))
+    except OSError as error:
+        raise write_failure(error, path) from error
+    try:
+        yield
+    finally:
+        held.release()
+        remove_empty(held.made)
+
+
 def write_text(path: Path, text: str, *, overwrite: bool = False) -> None:
     """Write a whole UTF-8 text file or none.
 
@@ -295,6 +342,7 @@ class FolderStaging:
         """
         self.path = Path(path).absolute()
         self._overwrite = overwrite
+        check_name(self.path)
         if self.path.exists() and not self.path.is_dir():
             raise OutputError(f"{self.path} is a file", expected="the name of a folder to create")
         # a folder that is a disk of its own, as in a container, cannot be moved into from beside it

@@ -10,6 +10,7 @@ import typer
 from codemae_cli.commands import (
     buildings,
     checkpair,
+    clean,
     damage,
     data,
     demo,
@@ -70,6 +71,7 @@ app.command("pretrain", epilog=pretrain.EXAMPLES)(pretrain.pretrain)
 app.command("probe", epilog=probe.EXAMPLES)(probe.probe)
 app.command("finetune", epilog=finetune.EXAMPLES)(finetune.finetune)
 app.command("info", epilog=info.EXAMPLES)(info.info)
+app.command("clean", epilog=clean.EXAMPLES)(clean.clean)
 app.command("doctor", epilog=doctor.EXAMPLES)(doctor.doctor)
 app.command("qgis-setup", epilog=qgis_setup.EXAMPLES)(qgis_setup.qgis_setup)
 app.command("engine", epilog=engine.EXAMPLES, hidden=True)(engine.engine)

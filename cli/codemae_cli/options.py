@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import fields
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 import typer
 
@@ -53,3 +55,30 @@ Gcps = Annotated[
     typer.Option(help="Ground control points: a spline through them, or a polynomial of an order."),
 ]
 SrcCrs = Annotated[str | None, typer.Option(help="CRS of scenes that carry none.")]
+
+#: one scene of the options of a pair; the same types serve ``--pre-bands`` and ``--bands``
+Pre = Annotated[
+    list[str], typer.Option(metavar="RASTER...", help="Scene before: files, folder, pattern, URL or STAC item.")
+]
+Post = Annotated[list[str], typer.Option(metavar="RASTER...", help="Scene after, in any CRS and resolution.")]
+Inputs = Annotated[list[str], typer.Argument(metavar="INPUT...", help="Rasters of one scene: files, folders, URLs.")]
+Bands = Annotated[str | None, typer.Option(help="Bands to use, e.g. 4,3,2.")]
+Unit = Annotated[str, typer.Option(help="Unit of stored values: db, power, amplitude, reflectance, ...")]
+Nodata = Annotated[float | None, typer.Option(help="Nodata value.")]
+Assets = Annotated[str | None, typer.Option(help="Assets of a STAC item.")]
+Stretch = Annotated[str, typer.Option(help="auto, minmax or LOW,HIGH.")]
+Output = Annotated[Path, typer.Option("--output", "-o", help="Folder to create.")]
+
+T = TypeVar("T")
+
+
+def fill(kind: type[T], arguments: Mapping[str, Any], **changes: Any) -> T:
+    """A dataclass of the library from the options of a command that are called like its fields.
+
+    Args:
+        kind: ``Target`` or ``RunOptions``.
+        arguments: what the command was called with; fields that it has no option for keep their defaults.
+        changes: fields that the command decides itself.
+    """
+    named = {f.name: arguments[f.name] for f in fields(kind) if f.name in arguments}  # type: ignore[arg-type]
+    return kind(**(named | changes))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
@@ -11,39 +11,38 @@ from codemae_geo.errors import InputError
 from codemae_geo.sensors import Unit
 
 if TYPE_CHECKING:
-    from codemae_geo.inference.job import SceneRequest
-    from codemae_geo.raster.gcps import GcpMethod
+    from codemae_geo.inference.request import SceneRequest
 
 
-def scene_request(
-    paths: Sequence[str],
-    bands: str | None,
-    src_crs: str | None,
-    nodata: float | None,
-    unit: str,
-    assets: str | None,
-    stretch: str,
-    gcps: GcpMethod = "tps",
-) -> SceneRequest:
+def scene_request(arguments: Mapping[str, Any], paths: str, prefix: str = "") -> SceneRequest:
     """The options of one scene.
+
+    Args:
+        arguments: what the command was called with.
+        paths: name of the argument that holds the rasters.
+        prefix: ``pre_`` or ``post_`` where there are two scenes; options that the command lacks keep their defaults.
 
     Raises:
         InputError: a word that is no band, unit or stretch.
     """
-    from codemae_geo.inference.job import SceneRequest
+    from codemae_geo.inference.request import SceneRequest
 
+    def given(name: str, default: Any) -> Any:
+        return arguments.get(prefix + name, default)
+
+    unit, bands, assets = given("unit", "auto"), given("bands", None), given("assets", None)
     units: tuple[Any, ...] = ("auto", *get_args(Unit))
     if unit not in units:
         raise InputError(f"there is no unit {unit!r}", expected=", ".join(units))
     return SceneRequest(
-        list(paths),
+        list(arguments[paths]),
         bands=None if bands is None else _bands(bands),
-        src_crs=src_crs,
-        nodata=nodata,
-        unit=unit,  # type: ignore[arg-type]
+        src_crs=arguments.get("src_crs"),
+        nodata=given("nodata", None),
+        unit=unit,
         assets=None if assets is None else [a.strip() for a in assets.split(",")],
-        stretch=_stretch(stretch),
-        gcps=gcps,
+        stretch=_stretch(given("stretch", "auto")),
+        gcps=arguments.get("gcps", "tps"),
     )
 
 

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from codemae_cli.console import emit, print_json
+from codemae_cli.console import close, emit, make_reporter, print_json
+from codemae_geo.progress import Reporter
 
 if TYPE_CHECKING:
-    from codemae_geo.inference.job import MapResult
+    from codemae_geo.inference.job import Job, MapResult
 
 
 def table(rows: Sequence[Sequence[str]], header: Sequence[str] | None = None) -> str:
@@ -56,8 +57,37 @@ def show_estimate(plan: Mapping[str, Any]) -> None:
     typer.echo(table(rows))
 
 
-def report_estimate(plan: Mapping[str, Any], *, json_: bool, progress: str) -> None:
-    """Tell what a run would take, in the way that was asked for."""
+def run_job(
+    open_job: Callable[[Reporter], Job[Any]],
+    arguments: Mapping[str, Any],
+    *,
+    show: Callable[[Mapping[str, Any]], None] | None = None,
+) -> None:
+    """Open a job and estimate or run it, as a command was called, and tell of it in the way that was asked for.
+
+    Args:
+        open_job: opens it.
+        arguments: what the command was called with.
+        show: prints what a run found (default: the classes of a map).
+    """
+    reporter = make_reporter(arguments["progress"], arguments["quiet"])
+    dry_run = arguments["dry_run"]
+    try:
+        job = open_job(reporter)
+        if dry_run:
+            plan = job.estimate()
+        else:
+            result = job.run(arguments["output"], overwrite=arguments["overwrite"])
+    finally:
+        close(reporter)
+    json_, progress = arguments["json_"], arguments["progress"]
+    if dry_run:
+        _report_estimate(plan, json_=json_, progress=progress)
+    else:
+        _report_run(result, json_=json_, progress=progress, quiet=arguments["quiet"], show=show or show_classes)
+
+
+def _report_estimate(plan: Mapping[str, Any], *, json_: bool, progress: str) -> None:
     if progress == "json":
         emit("result", outputs={}, summary=plan)
     if json_:
@@ -66,22 +96,16 @@ def report_estimate(plan: Mapping[str, Any], *, json_: bool, progress: str) -> N
         show_estimate(plan)
 
 
-def report_map(
-    result: MapResult,
-    *,
-    json_: bool,
-    progress: str,
-    quiet: bool,
-    show: Callable[[Mapping[str, Any]], None] | None = None,
+def _report_run(
+    result: MapResult, *, json_: bool, progress: str, quiet: bool, show: Callable[[Mapping[str, Any]], None]
 ) -> None:
-    """Tell of a finished run in the way that was asked for; ``show`` prints what it found (a map: classes)."""
     outputs = {kind: str(path) for kind, path in result.outputs.items()}
     if progress == "json":
         emit("result", outputs=outputs, summary=result.summary)
     if json_:
         print_json({"outputs": outputs, "summary": result.summary})
     elif not quiet and progress != "json":
-        (show or show_classes)(result.summary)
+        show(result.summary)
         show_outputs(result.folder, outputs, result.summary)
 
 

@@ -12,7 +12,8 @@ import shapely
 from odc.geo.geobox import GeoBox
 
 from codemae_geo.errors import InputError, Speak, as_keyword, render
-from codemae_geo.inference.job import SceneLike, SceneRequest, as_request, warn_of_fill
+from codemae_geo.inference.job import warn_of_fill
+from codemae_geo.inference.request import SceneLike, SceneRequest, as_request
 from codemae_geo.progress import Reporter
 from codemae_geo.raster.align import Overlap, crop, overlap, same_scene, target_grid
 from codemae_geo.raster.dates import Taken, date_taken

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import geopandas as gpd
 import numpy as np
@@ -13,121 +13,138 @@ import shapely
 from odc.geo.geobox import GeoBox
 
 from codemae_geo.errors import InputError, ModelError, param
-from codemae_geo.inference.job import (
-    Job,
-    MapOptions,
-    MapResult,
-    SceneLike,
-    SceneRequest,
-    as_request,
-    combine_regions,
-    crop_to_aoi,
-    estimate,
-    finish,
-    make_tags,
-    open_package,
-    open_readers,
-    prepare,
-    protect_inputs,
-    run_job,
-)
+from codemae_geo.inference.job import MapResult, combine_regions, crop_to_aoi, open_package
+from codemae_geo.inference.maps import MapJob
 from codemae_geo.inference.predictor import Predictor
-from codemae_geo.outputs import FolderStaging
+from codemae_geo.inference.request import Bounds, RunOptions, SceneLike, SceneRequest, Target, as_request
 from codemae_geo.progress import Reporter
 from codemae_geo.raster.align import Overlap, overlap, same_scene, target_grid
 from codemae_geo.raster.env import gdal_env
 from codemae_geo.raster.geo import center_lonlat, outline, utm_crs
 from codemae_geo.raster.mask import GeometryMask
 from codemae_geo.raster.offset import estimate_offset
+from codemae_geo.tasks import TASKS, Task
 from codemae_geo.vector.buildings import aggregate_buildings, warn_if_elsewhere
 from codemae_geo.vector.footprints import read_footprints
 from codemae_geo.vector.geopackage import GeoPackageWriter
-from codemae_geo.vector.polygons import polygonize
 from codemae_geo.weights import ModelContract
 from codemae_geo.weights.registry import DEFAULT_DAMAGE_MODEL
 
-Bounds = tuple[float, float, float, float]
+__all__ = ["DamageJob", "MapResult", "RunOptions", "SceneRequest", "Target", "map_damage"]
 
 #: metres around a footprint that `only_near_buildings` keeps by default
 NEAR_BUILDINGS_M = 50.0
 
 
-def prepare_damage(
-    pre: SceneLike,
-    post: SceneLike,
-    *,
-    post_sensor: Literal["optical", "sar"] | None = None,
-    model: str | Path | None = None,
-    footprints: gpd.GeoDataFrame | None = None,
-    aoi: str | Path | None = None,
-    bounds: Bounds | None = None,
-    grid: Literal["pre", "post", "utm"] = "pre",
-    dst_crs: str | None = None,
-    res: float | None = None,
-    only_near_buildings: float | None = None,
-    options: MapOptions | None = None,
-    check_offset: bool = True,
-    reporter: Reporter | None = None,
-) -> Job[Predictor]:
-    """Open and check everything that :func:`map_damage` needs, without writing.
+class DamageJob(MapJob):
+    """A damage map of a pair of scenes, see :func:`map_damage`."""
 
-    Arguments and errors are those of :func:`map_damage`; ``footprints`` are already read here.
-    """
-    options = options or MapOptions()
-    reporter = reporter or Reporter()
-    requests = [as_request(pre), as_request(post)]
-    with reporter.stage("check"):
-        package = open_package(model or DEFAULT_DAMAGE_MODEL, "damage", role="a pre and post pair")
-        check_sensors(package.contract, post_sensor)
-        scenes = [r.open(spec) for r, spec in zip(requests, package.contract.inputs, strict=True)]
-        same_scene(*scenes)
-        common = overlap(*scenes)
-        target = target_grid(scenes[0], scenes[1], grid=grid, dst_crs=dst_crs, res=res, bounds=bounds)
-        regions = []
-        if aoi is not None:
-            target, inside = crop_to_aoi(target, aoi)
-            regions.append(inside)
-        check_covers(target, common)
-        if only_near_buildings is not None:
-            if footprints is None:
-                raise InputError(
-                    "near which buildings?",
-                    expected=f"{param('footprints', 'FILE')} beside {param('only_near_buildings')}",
-                    option="only_near_buildings",
-                )
-            regions.append(GeometryMask(near(footprints, only_near_buildings, target), target, all_touched=True))
-        job = prepare("damage", package, requests, scenes, target, options, reporter)
-        job.region = combine_regions(regions)
-        job.facts["overlap"] = {
-            "area_m2": common.area_m2,
-            "share_of_pre": common.fraction_of_pre,
-            "share_of_post": common.fraction_of_post,
-        }
-        if common.fraction_of_pre < 0.5:
-            reporter.warning(
-                "overlap", f"the post scene covers {100 * common.fraction_of_pre:.2g} % of the pre scene's extent"
+    task: ClassVar[Task] = TASKS["damage"]
+    buildings: gpd.GeoDataFrame | None = None
+
+    @classmethod
+    def open(
+        cls,
+        pre: SceneLike,
+        post: SceneLike,
+        *,
+        post_sensor: Literal["optical", "sar"] | None = None,
+        model: str | Path | None = None,
+        footprints: str | Path | None = None,
+        footprints_crs: str | None = None,
+        only_near_buildings: float | None = None,
+        target: Target | None = None,
+        options: RunOptions | None = None,
+        reporter: Reporter | None = None,
+    ) -> DamageJob:
+        """Open and check everything, without writing. Arguments and errors are those of :func:`map_damage`."""
+        target, options, reporter = target or Target(), options or RunOptions(), reporter or Reporter()
+        requests = [as_request(pre), as_request(post)]
+        with gdal_env(), reporter.stage("check"):
+            buildings = None if footprints is None else read_footprints(footprints, src_crs=footprints_crs)
+            package = open_package(model or DEFAULT_DAMAGE_MODEL, cls.task, role="a pre and post pair")
+            check_sensors(package.contract, post_sensor)
+            scenes = [r.open(spec) for r, spec in zip(requests, package.contract.inputs, strict=True)]
+            same_scene(*scenes)
+            common = overlap(*scenes)
+            grid = target_grid(*scenes, grid=target.grid, dst_crs=target.dst_crs, res=target.res, bounds=target.bounds)
+            regions = []
+            if target.aoi is not None:
+                grid, inside = crop_to_aoi(grid, target.aoi)
+                regions.append(inside)
+            check_covers(grid, common)
+            if only_near_buildings is not None:
+                if buildings is None:
+                    raise InputError(
+                        "near which buildings?",
+                        expected=f"{param('footprints', 'FILE')} beside {param('only_near_buildings')}",
+                        option="only_near_buildings",
+                    )
+                regions.append(GeometryMask(near(buildings, only_near_buildings, grid), grid, all_touched=True))
+            job = cls(
+                package,
+                lambda runtime: Predictor(
+                    package.module, package.contract, runtime, tta=options.tta, batch_size=options.batch_size
+                ),
+                requests,
+                scenes,
+                grid,
+                options,
+                reporter,
+                region=combine_regions(regions),
+                facts={
+                    "overlap": {
+                        "area_m2": common.area_m2,
+                        "share_of_pre": common.fraction_of_pre,
+                        "share_of_post": common.fraction_of_post,
+                    }
+                },
+                parameters={
+                    "post_sensor": package.contract.inputs[1].family,
+                    **target.parameters(pair=True),
+                    "only_near_buildings_m": only_near_buildings,
+                    **asdict(options),
+                },
+                reads=[footprints, target.aoi],
             )
-    if check_offset:
-        with reporter.stage("offset"), open_readers(job) as (before, after):
-            offset = estimate_offset(before, after, target)
-            job.facts["offset"] = asdict(offset)
-            if offset.quality == "good" and max(abs(offset.dx_px), abs(offset.dy_px)) > 2:
+            if common.fraction_of_pre < 0.5:
                 reporter.warning(
-                    "offset",
-                    f"the post scene seems shifted by {offset.dx_m:+.1f} m east, {offset.dy_m:+.1f} m north against the"
-                    " pre scene; it is reported, not corrected",
+                    "overlap", f"the post scene covers {100 * common.fraction_of_pre:.2g} % of the pre scene's extent"
                 )
-    job.parameters = {
-        "post_sensor": package.contract.inputs[1].family,
-        "grid": grid,
-        "dst_crs": dst_crs,
-        "res": res,
-        "bounds": bounds,
-        "aoi": None if aoi is None else Path(aoi).name,
-        "only_near_buildings_m": only_near_buildings,
-        **asdict(options),
-    }
-    return job
+        job.buildings = buildings
+        return job
+
+    def _write(self, folder: Path) -> tuple[dict[str, Path], dict[str, Any]]:
+        self._find_offset()
+        outputs, summary = self._write_map(folder)
+        outputs["vector"] = folder / f"{self.task.stem}.gpkg"
+        with GeoPackageWriter(outputs["vector"]) as package:
+            if self.buildings is not None:
+                with self.reporter.stage("buildings", len(self.buildings)):
+                    table = aggregate_buildings(
+                        self.buildings,
+                        outputs["classes"],
+                        outputs["confidence"],
+                        self.classes,
+                        out=package,
+                        tags=self.tags(),
+                    )
+                warn_if_elsewhere(table, self.reporter)
+                summary["buildings"] = asdict(table)
+            summary["polygons"] = self._write_polygons(outputs, package)
+        return outputs, summary
+
+    def _find_offset(self) -> None:
+        """Estimate how far the post scene is shifted against the pre scene; reported, never corrected."""
+        with self.reporter.stage("offset"), self.open_readers() as (before, after):
+            offset = estimate_offset(before, after, self.grid)
+        self.facts["offset"] = asdict(offset)
+        if offset.quality == "good" and max(abs(offset.dx_px), abs(offset.dy_px)) > 2:
+            self.reporter.warning(
+                "offset",
+                f"the post scene seems shifted by {offset.dx_m:+.1f} m east, {offset.dy_m:+.1f} m north against the"
+                " pre scene; it is reported, not corrected",
+            )
 
 
 def map_damage(
@@ -139,13 +156,13 @@ def map_damage(
     model: str | Path | None = None,
     footprints: str | Path | None = None,
     footprints_crs: str | None = None,
-    aoi: str | Path | None = None,
-    bounds: Bounds | None = None,
+    only_near_buildings: float | None = None,
     grid: Literal["pre", "post", "utm"] = "pre",
     dst_crs: str | None = None,
     res: float | None = None,
-    only_near_buildings: float | None = None,
-    options: MapOptions | None = None,
+    bounds: Bounds | None = None,
+    aoi: str | Path | None = None,
+    options: RunOptions | None = None,
     overwrite: bool = False,
     reporter: Reporter | None = None,
 ) -> MapResult:
@@ -163,12 +180,9 @@ def map_damage(
         model: name, file or hub address of a model package; None is the bundled optical model.
         footprints: building polygons to aggregate on.
         footprints_crs: CRS of a footprint file that has none.
-        aoi: polygons outside of which nothing is analysed.
-        bounds: (left, bottom, right, top) in the target CRS.
-        grid: take the grid of the pre scene (default), of the post scene, or the local UTM zone.
-        dst_crs, res: another target CRS, another pixel size in its units.
         only_near_buildings: analyse only within this many metres of a footprint.
-        options: see :class:`MapOptions`.
+        grid, dst_crs, res, bounds, aoi: where, see :class:`Target`.
+        options: see :class:`RunOptions`.
         overwrite: allow a folder with content.
         reporter: told stages, progress, decisions and warnings.
 
@@ -180,50 +194,19 @@ def map_damage(
         ModelError: a model that is not a package or does not fit the sensors.
         OutputError: the folder has content, or the disk is full.
     """
-    reporter = reporter or Reporter()
-    with gdal_env(), FolderStaging(out, overwrite=overwrite) as staging:
-        buildings = None if footprints is None else read_footprints(footprints, src_crs=footprints_crs)
-        job = prepare_damage(
-            pre,
-            post,
-            post_sensor=post_sensor,
-            model=model,
-            footprints=buildings,
-            aoi=aoi,
-            bounds=bounds,
-            grid=grid,
-            dst_crs=dst_crs,
-            res=res,
-            only_near_buildings=only_near_buildings,
-            options=options,
-            reporter=reporter,
-        )
-        protect_inputs(out, job.task, [*(n for s in job.scenes for n in s.names), footprints, aoi])
-        outputs, summary = run_job(job, staging, reporter)
-        outputs["vector"] = staging.folder / "damage.gpkg"
-        tags = make_tags(job)
-        with GeoPackageWriter(outputs["vector"]) as package:
-            if buildings is not None:
-                with reporter.stage("buildings", len(buildings)):
-                    table = aggregate_buildings(
-                        buildings, outputs["classes"], outputs["confidence"], job.classes, out=package, tags=tags
-                    )
-                warn_if_elsewhere(table, reporter)
-                summary["buildings"] = asdict(table)
-            with reporter.stage("polygons"):
-                polygons = polygonize(
-                    outputs["classes"], package, job.classes, confidence_raster=outputs["confidence"], tags=tags
-                )
-            summary["polygons"] = asdict(polygons)
-        return finish(job, staging, outputs, summary, reporter)
-
-
-def estimate_damage(*args: Any, footprints: str | Path | None = None, **kwargs: Any) -> dict[str, Any]:
-    """What :func:`map_damage` would do, without writing; arguments as there, less ``out``."""
-    crs = kwargs.pop("footprints_crs", None)
-    with gdal_env():
-        frame = None if footprints is None else read_footprints(footprints, src_crs=crs)
-        return estimate(prepare_damage(*args, footprints=frame, check_offset=False, **kwargs))
+    job = DamageJob.open(
+        pre,
+        post,
+        post_sensor=post_sensor,
+        model=model,
+        footprints=footprints,
+        footprints_crs=footprints_crs,
+        only_near_buildings=only_near_buildings,
+        target=Target(grid, dst_crs, res, bounds, aoi),
+        options=options,
+        reporter=reporter,
+    )
+    return job.run(out, overwrite=overwrite)
 
 
 def check_sensors(contract: ModelContract, post_sensor: str | None) -> None:
@@ -273,6 +256,3 @@ def near(footprints: gpd.GeoDataFrame, metres: float, grid: GeoBox) -> Sequence[
     wide = gpd.GeoSeries(local.buffer(metres, quad_segs=4), crs=local.crs)
     assert grid.crs is not None
     return list(wide.to_crs(grid.crs.to_wkt()))
-
-
-__all__ = ["MapOptions", "MapResult", "SceneRequest", "estimate_damage", "map_damage", "prepare_damage"]

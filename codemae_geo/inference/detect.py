@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import geopandas as gpd
 import numpy as np
@@ -17,32 +17,17 @@ from torch import Tensor
 
 from codemae_geo.errors import InputError, ModelError, param
 from codemae_geo.inference import engine
-from codemae_geo.inference.job import (
-    Job,
-    MapOptions,
-    MapResult,
-    SceneLike,
-    as_request,
-    combine_regions,
-    describe_run,
-    estimate_run,
-    finish,
-    make_tags,
-    nothing_analysed,
-    open_package,
-    open_readers,
-    prepare_windows,
-    protect_inputs,
-)
+from codemae_geo.inference.job import Job, MapResult, combine_regions, open_package
 from codemae_geo.inference.predictor import WindowNetwork
+from codemae_geo.inference.request import Bounds, RunOptions, SceneLike, Target, as_request
 from codemae_geo.models.detector import STRIDE
-from codemae_geo.outputs import FolderStaging
 from codemae_geo.progress import Reporter
 from codemae_geo.raster.align import crop, target_grid
 from codemae_geo.raster.env import gdal_env
 from codemae_geo.raster.geo import lattice_offset, shifted
 from codemae_geo.raster.mask import GeometryMask
 from codemae_geo.styles import box_qml
+from codemae_geo.tasks import TASKS, Task
 from codemae_geo.tiling import TilePlan
 from codemae_geo.vector.footprints import read_aoi
 from codemae_geo.vector.geopackage import GeoPackageWriter
@@ -99,64 +84,99 @@ class DetectionNetwork(WindowNetwork[Boxes]):
         ]
 
 
-def prepare_detect(
-    model: str | Path,
-    scene: SceneLike,
-    *,
-    score_threshold: float | None = None,
-    aoi: str | Path | None = None,
-    bounds: tuple[float, float, float, float] | None = None,
-    dst_crs: str | None = None,
-    res: float | None = None,
-    options: MapOptions | None = None,
-    reporter: Reporter | None = None,
-) -> Job[DetectionNetwork]:
-    """Open and check everything that :func:`detect` needs, without writing."""
-    options = replace(options or MapOptions(), blend="none")
-    reporter = reporter or Reporter()
-    if score_threshold is not None and not 0 <= score_threshold <= 1:
-        raise InputError("the score threshold is out of range", found=f"{score_threshold:g}", expected="0 to 1")
-    request = as_request(scene)
-    with reporter.stage("check"):
-        package = open_package(model, "object-detection", role="finding objects")
-        contract = package.contract
-        check_classes(contract)
-        opened = request.open(contract.inputs[0])
-        target = target_grid(opened, dst_crs=dst_crs, res=res, bounds=bounds)
-        areas = [] if bounds is None else [shapely.box(*bounds)]
-        if aoi is not None:
-            areas.append(read_aoi(aoi, to_crs=target.crs))
-            target = crop(target, areas[-1], target.crs, "aoi")
-        if areas:  # what lies at the border of the area is seen whole, and counts if its middle is inside
-            overlap = contract.overlap if options.overlap is None else options.overlap
-            margin = round((options.window or contract.window) * overlap)
-            target = widen(target, target_grid(opened, dst_crs=dst_crs, res=res), margin)
+class DetectJob(Job[DetectionNetwork]):
+    """A table of the objects in one scene, see :func:`detect`."""
 
-        def network(runtime: Any) -> DetectionNetwork:
-            return DetectionNetwork(package.module, contract, runtime, batch_size=options.batch_size)
+    task: ClassVar[Task] = TASKS["object-detection"]
 
-        job = prepare_windows(
-            "object-detection",
-            package,
-            [request],
-            [opened],
-            target,
-            options,
-            reporter,
-            network,
-            multiple=STRIDE,
-        )
-        job.region = combine_regions([GeometryMask([area], target) for area in areas])
-    job.parameters = {
-        "score_threshold": contract.score_threshold if score_threshold is None else score_threshold,
-        "nms_iou": NMS_IOU,
-        "dst_crs": dst_crs,
-        "res": res,
-        "bounds": bounds,
-        "aoi": None if aoi is None else Path(aoi).name,
-        **{k: v for k, v in asdict(options).items() if k not in ("tta", "probabilities", "blend")},
-    }
-    return job
+    @classmethod
+    def open(
+        cls,
+        model: str | Path,
+        scene: SceneLike,
+        *,
+        score_threshold: float | None = None,
+        target: Target | None = None,
+        options: RunOptions | None = None,
+        reporter: Reporter | None = None,
+    ) -> DetectJob:
+        """Open and check everything, without writing. Arguments and errors are those of :func:`detect`."""
+        options = replace(options or RunOptions(), blend="none")
+        target, reporter = target or Target(), reporter or Reporter()
+        if score_threshold is not None and not 0 <= score_threshold <= 1:
+            raise InputError("the score threshold is out of range", found=f"{score_threshold:g}", expected="0 to 1")
+        request = as_request(scene)
+        with gdal_env(), reporter.stage("check"):
+            package = open_package(model, cls.task, role="finding objects")
+            contract = package.contract
+            check_classes(contract)
+            opened = request.open(contract.inputs[0])
+            whole = target_grid(opened, dst_crs=target.dst_crs, res=target.res)
+            grid, areas = whole, []
+            if target.bounds is not None:
+                grid = target_grid(opened, dst_crs=target.dst_crs, res=target.res, bounds=target.bounds)
+                areas.append(shapely.box(*target.bounds))
+            if target.aoi is not None:
+                areas.append(read_aoi(target.aoi, to_crs=grid.crs))
+                grid = crop(grid, areas[-1], grid.crs, "aoi")
+            if areas:  # what lies at the border of the area is seen whole, and counts if its middle is inside
+                overlap = contract.overlap if options.overlap is None else options.overlap
+                grid = widen(grid, whole, round((options.window or contract.window) * overlap))
+            return cls(
+                package,
+                lambda runtime: DetectionNetwork(package.module, contract, runtime, batch_size=options.batch_size),
+                [request],
+                [opened],
+                grid,
+                options,
+                reporter,
+                region=combine_regions([GeometryMask([area], grid) for area in areas]),
+                parameters={
+                    "score_threshold": contract.score_threshold if score_threshold is None else score_threshold,
+                    "nms_iou": NMS_IOU,
+                    **target.parameters(pair=False),
+                    **{k: v for k, v in asdict(options).items() if k not in ("tta", "probabilities", "blend")},
+                },
+                reads=[target.aoi],
+                multiple=STRIDE,
+            )
+
+    def estimate(self) -> dict[str, Any]:
+        """See :meth:`Job.estimate`."""
+        return self._estimate(0, 0, 0)
+
+    def _write(self, folder: Path) -> tuple[dict[str, Path], dict[str, Any]]:
+        reporter = self.reporter
+        with reporter.stage("predict", len(self.plan)):
+            boxes, stats = find_boxes(self)
+        if stats.run == 0:
+            raise self.nothing_analysed()
+        with reporter.stage("merge"):
+            boxes = boxes[suppress(boxes)]
+        if boxes.cut.any():
+            reporter.warning(
+                "cut",
+                f"{int(boxes.cut.sum())} of {len(boxes)} boxes end at a window's edge: objects larger than the overlap"
+                f" of two windows; a larger {param('window')} or {param('overlap')} shows them whole",
+            )
+        outputs = {"detections": folder / "detections.gpkg"}
+        with reporter.stage("write"), GeoPackageWriter(outputs["detections"]) as package:
+            package.append(
+                "detections",
+                to_frame(self, boxes),
+                geometry_type="Polygon",
+                qml=box_qml(self.classes),
+                tags=self.tags(),
+            )
+        return outputs, {
+            **self.describe(stats),
+            "detections": {
+                "n": len(boxes),
+                "cut": int(boxes.cut.sum()),
+                "score_threshold": self.parameters["score_threshold"],
+                "classes": {c.name: int((boxes.classes == c.value).sum()) for c in self.classes},
+            },
+        }
 
 
 def detect(
@@ -165,11 +185,11 @@ def detect(
     out: str | Path,
     *,
     score_threshold: float | None = None,
-    aoi: str | Path | None = None,
-    bounds: tuple[float, float, float, float] | None = None,
     dst_crs: str | None = None,
     res: float | None = None,
-    options: MapOptions | None = None,
+    bounds: Bounds | None = None,
+    aoi: str | Path | None = None,
+    options: RunOptions | None = None,
     overwrite: bool = False,
     reporter: Reporter | None = None,
 ) -> MapResult:
@@ -186,10 +206,8 @@ def detect(
         out: folder to create: ``detections.gpkg`` (layer ``detections``: polygons in the scene's CRS with ``class``,
             ``name``, ``score``, ``cut``, best first, styled for QGIS) and ``summary.json``.
         score_threshold: boxes below it are dropped; None takes the model's.
-        aoi: polygons outside of which nothing is looked for.
-        bounds: (left, bottom, right, top) in the target CRS.
-        dst_crs, res: another target CRS, another pixel size in its units.
-        options: see :class:`MapOptions`; ``blend``, ``tta`` and ``probabilities`` have no meaning here.
+        dst_crs, res, bounds, aoi: where, see :class:`Target`.
+        options: see :class:`RunOptions`; ``blend``, ``tta`` and ``probabilities`` have no meaning here.
         overwrite: allow a folder with content.
         reporter: told stages, progress, decisions and warnings.
 
@@ -200,57 +218,15 @@ def detect(
         InputError, OutputError: as :func:`codemae_geo.map_damage`.
         ModelError: a model of another task or sensor, or torchvision is missing.
     """
-    reporter = reporter or Reporter()
-    with gdal_env(), FolderStaging(out, overwrite=overwrite) as staging:
-        job = prepare_detect(
-            model,
-            scene,
-            score_threshold=score_threshold,
-            aoi=aoi,
-            bounds=bounds,
-            dst_crs=dst_crs,
-            res=res,
-            options=options,
-            reporter=reporter,
-        )
-        protect_inputs(out, job.task, [*job.scenes[0].names, aoi])
-        with reporter.stage("predict", len(job.plan)):
-            boxes, stats = find_boxes(job, reporter)
-        if stats.run == 0:
-            raise nothing_analysed(job)
-        with reporter.stage("merge"):
-            boxes = boxes[suppress(boxes)]
-        if boxes.cut.any():
-            reporter.warning(
-                "cut",
-                f"{int(boxes.cut.sum())} of {len(boxes)} boxes end at a window's edge: objects larger than the overlap"
-                f" of two windows; a larger {param('window')} or {param('overlap')} shows them whole",
-            )
-        outputs = {"detections": staging.folder / "detections.gpkg"}
-        with reporter.stage("write"), GeoPackageWriter(outputs["detections"]) as package:
-            package.append(
-                "detections",
-                to_frame(job, boxes),
-                geometry_type="Polygon",
-                qml=box_qml(job.classes),
-                tags=make_tags(job),
-            )
-        summary = {
-            **describe_run(job, stats),
-            "detections": {
-                "n": len(boxes),
-                "cut": int(boxes.cut.sum()),
-                "score_threshold": job.parameters["score_threshold"],
-                "classes": {c.name: int((boxes.classes == c.value).sum()) for c in job.classes},
-            },
-        }
-        return finish(job, staging, outputs, summary, reporter)
-
-
-def estimate_detect(*args: Any, **kwargs: Any) -> dict[str, Any]:
-    """What :func:`detect` would do, without writing. Arguments as there, less ``out``."""
-    with gdal_env():
-        return estimate_run(prepare_detect(*args, **kwargs), 0, 0, 0)
+    job = DetectJob.open(
+        model,
+        scene,
+        score_threshold=score_threshold,
+        target=Target(dst_crs=dst_crs, res=res, bounds=bounds, aoi=aoi),
+        options=options,
+        reporter=reporter,
+    )
+    return job.run(out, overwrite=overwrite)
 
 
 def widen(part: GeoBox, whole: GeoBox, margin: int) -> GeoBox:
@@ -284,14 +260,13 @@ def check_classes(contract: ModelContract) -> None:
         )
 
 
-def find_boxes(job: Job[DetectionNetwork], reporter: Reporter) -> tuple[Boxes, engine.EngineStats]:
+def find_boxes(job: DetectJob) -> tuple[Boxes, engine.EngineStats]:
     """All boxes of all windows in pixels of the grid, less those below the threshold, cut ones that a neighbour sees
-    better, and those whose middle was not analysed.
-    """
-    plan, threshold = job.plan, job.parameters["score_threshold"]
+    better, and those whose middle was not analysed."""
+    plan, reporter, threshold = job.plan, job.reporter, job.parameters["score_threshold"]
     stats = engine.EngineStats()
     parts: list[Boxes] = []
-    with open_readers(job) as readers, closing(engine.walk(readers, plan, region=job.region)) as rows:
+    with job.open_readers() as readers, closing(engine.walk(readers, plan, region=job.region)) as rows:
         for row in rows:
             stats.count(row, plan)
             for columns, images, masks in row.batches(job.predictor.batch_size):
@@ -373,7 +348,7 @@ def suppress(boxes: Boxes, iou: float = NMS_IOU) -> NDArray[np.int64]:
     return kept[np.lexsort((left[kept], top[kept], -boxes.scores[kept]))]
 
 
-def to_frame(job: Job[DetectionNetwork], boxes: Boxes) -> gpd.GeoDataFrame:
+def to_frame(job: DetectJob, boxes: Boxes) -> gpd.GeoDataFrame:
     """Boxes as polygons in the grid's CRS, with their columns."""
     left, top, right, bottom = boxes.corners.T
     x, y = np.stack([left, right, right, left], 1), np.stack([top, top, bottom, bottom], 1)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -16,28 +16,12 @@ from torch import Tensor, nn
 from codemae_geo.errors import InputError, ModelError, OutputError, param
 from codemae_geo.inference import engine
 from codemae_geo.inference.components import SPREAD, RunningCovariance
-from codemae_geo.inference.job import (
-    Job,
-    MapOptions,
-    MapResult,
-    SceneLike,
-    as_request,
-    combine_regions,
-    crop_to_aoi,
-    describe_run,
-    estimate_run,
-    finish,
-    make_tags,
-    nothing_analysed,
-    open_readers,
-    prepare_windows,
-    protect_inputs,
-    whole_cells,
-)
+from codemae_geo.inference.job import Job, MapResult, combine_regions, crop_to_aoi, whole_cells
 from codemae_geo.inference.predictor import WindowNetwork
+from codemae_geo.inference.request import Bounds, RunOptions, SceneLike, Target, as_request
 from codemae_geo.models.encoder import TOKENIZER
 from codemae_geo.models.hivit import PATCH, HiViT, Modality, levels_to_map
-from codemae_geo.outputs import FolderStaging, check_space
+from codemae_geo.outputs import check_space
 from codemae_geo.progress import Reporter
 from codemae_geo.raster.align import target_grid
 from codemae_geo.raster.env import gdal_env
@@ -45,6 +29,7 @@ from codemae_geo.raster.inspect import inspect
 from codemae_geo.raster.rows import iter_rows
 from codemae_geo.raster.scene import expand_paths
 from codemae_geo.raster.write import RasterWriter, estimate_bytes
+from codemae_geo.tasks import TASKS, Task
 from codemae_geo.weights import InputSpec, ModelContract, ModelPackage, load_model
 
 SensorFamily = Literal["optical", "sar"]
@@ -120,81 +105,127 @@ class FeatureNetwork(WindowNetwork[NDArray[np.float32]]):
         return self._lattice[like.shape]
 
 
-def prepare_embed(
-    model: str | Path,
-    scene: SceneLike,
-    *,
-    sensor: SensorFamily | None = None,
-    stride: int = PATCH,
-    dtype: FeatureType = "float16",
-    keep_positions: bool = False,
-    aoi: str | Path | None = None,
-    bounds: tuple[float, float, float, float] | None = None,
-    dst_crs: str | None = None,
-    res: float | None = None,
-    options: MapOptions | None = None,
-    reporter: Reporter | None = None,
-) -> Job[FeatureNetwork]:
-    """Open and check everything that :func:`embed` needs, without writing."""
-    options = options or MapOptions()
-    reporter = reporter or Reporter()
-    request = as_request(scene)
-    if stride not in STRIDES:
-        raise InputError(
-            "there are no features of this stride",
-            found=param("stride", stride),
-            expected="16, 8 or 4",
-            option="stride",
-        )
-    with reporter.stage("check"):
-        package = load_model(model)
-        backbone = find_backbone(package, stride)
-        names = [request.paths] if isinstance(request.paths, str | Path) else request.paths
-        info = inspect(expand_paths(names, "image")[0])
-        spec = choose_input(package.contract, backbone, sensor, info, bands_asked=request.bands is not None)
-        reporter.log(f"sensor: {spec.family}")
-        module = DenseFeatures(backbone, TOKENIZER[spec.family], stride)
-        contract = package.contract.model_copy(update={"inputs": [spec]})
-        package = replace(package, contract=contract, module=module)
-        opened = request.open(spec)
-        target = whole_cells(target_grid(opened, dst_crs=dst_crs, res=res, bounds=bounds), stride)
-        regions = []
-        if aoi is not None:
-            target, inside = crop_to_aoi(target, aoi, stride)
-            regions.append(inside)
-        window = options.window or contract.window
-        options = replace(options, window=max(window // PATCH, 1) * PATCH)
+class EmbedJob(Job[FeatureNetwork]):
+    """Dense features of one scene, see :func:`embed`."""
 
-        def network(runtime: Any) -> FeatureNetwork:
-            return FeatureNetwork(
-                module, contract, runtime, batch_size=options.batch_size, keep_positions=keep_positions
+    task: ClassVar[Task] = TASKS["embedding"]
+    dtype: FeatureType = "float16"
+
+    @classmethod
+    def open(
+        cls,
+        model: str | Path,
+        scene: SceneLike,
+        *,
+        sensor: SensorFamily | None = None,
+        stride: int = PATCH,
+        dtype: FeatureType = "float16",
+        keep_positions: bool = False,
+        target: Target | None = None,
+        options: RunOptions | None = None,
+        reporter: Reporter | None = None,
+    ) -> EmbedJob:
+        """Open and check everything, without writing. Arguments and errors are those of :func:`embed`."""
+        target, options, reporter = target or Target(), options or RunOptions(), reporter or Reporter()
+        request = as_request(scene)
+        if stride not in STRIDES:
+            raise InputError(
+                "there are no features of this stride",
+                found=param("stride", stride),
+                expected="16, 8 or 4",
+                option="stride",
             )
+        with gdal_env(), reporter.stage("check"):
+            package = load_model(model)
+            backbone = find_backbone(package, stride)
+            names = [request.paths] if isinstance(request.paths, str | Path) else request.paths
+            info = inspect(expand_paths(names, "image")[0])
+            spec = choose_input(package.contract, backbone, sensor, info, bands_asked=request.bands is not None)
+            reporter.log(f"sensor: {spec.family}")
+            module = DenseFeatures(backbone, TOKENIZER[spec.family], stride)
+            contract = package.contract.model_copy(update={"inputs": [spec]})
+            package = replace(package, contract=contract, module=module)
+            opened = request.open(spec)
+            grid = whole_cells(
+                target_grid(opened, dst_crs=target.dst_crs, res=target.res, bounds=target.bounds), stride
+            )
+            regions = []
+            if target.aoi is not None:
+                grid, inside = crop_to_aoi(grid, target.aoi, stride)
+                regions.append(inside)
+            window = options.window or contract.window
+            options = replace(options, window=max(window // PATCH, 1) * PATCH)
+            batch = options.batch_size
+            job = cls(
+                package,
+                lambda runtime: FeatureNetwork(
+                    module, contract, runtime, batch_size=batch, keep_positions=keep_positions
+                ),
+                [request],
+                [opened],
+                grid,
+                options,
+                reporter,
+                region=combine_regions(regions),
+                parameters={
+                    "sensor": spec.family,
+                    "stride": stride,
+                    "dtype": dtype,
+                    "keep_positions": keep_positions,
+                    **target.parameters(pair=False),
+                    **{k: v for k, v in asdict(options).items() if k not in ("tta", "probabilities")},
+                },
+                reads=[target.aoi],
+                stride=stride,
+                multiple=PATCH,
+            )
+        job.dtype = dtype
+        return job
 
-        job = prepare_windows(
-            "embedding",
-            package,
-            [request],
-            [opened],
-            target,
-            options,
-            reporter,
-            network,
-            stride=stride,
-            multiple=PATCH,
-        )
-        job.region = combine_regions(regions)
-    job.parameters = {
-        "sensor": spec.family,
-        "stride": stride,
-        "dtype": dtype,
-        "keep_positions": keep_positions,
-        "dst_crs": dst_crs,
-        "res": res,
-        "bounds": bounds,
-        "aoi": None if aoi is None else Path(aoi).name,
-        **{k: v for k, v in asdict(options).items() if k not in ("tta", "probabilities")},
-    }
-    return job
+    def estimate(self) -> dict[str, Any]:
+        """See :meth:`Job.estimate`."""
+        channels = self.predictor.channels
+        return self._estimate(channels, BLOCK * self.plan.width * 4 * channels, self._disk_bytes)
+
+    @property
+    def _disk_bytes(self) -> int:
+        # features hardly deflate, where the estimate counts on one half
+        return 2 * estimate_bytes(self.cells, self.predictor.channels, self.dtype) + estimate_bytes(self.cells, 3)
+
+    def _write(self, folder: Path) -> tuple[dict[str, Path], dict[str, Any]]:
+        reporter = self.reporter
+        check_space(folder, self._disk_bytes)
+        outputs = {"embedding": folder / "embedding.tif", "components": folder / "components.tif"}
+        with self.open_readers() as readers, FeatureSink(self, outputs["embedding"]) as sink:
+            with reporter.stage("predict", len(self.plan)):
+                stats = engine.run(
+                    readers,
+                    self.plan,
+                    self.predictor,
+                    sink,
+                    region=self.region,
+                    batch=self.predictor.batch_size,
+                    stride=self.stride,
+                    reporter=reporter,
+                )
+            if sink.covariance.count == 0:
+                raise self.nothing_analysed()
+            with reporter.stage("write"):
+                sink.close()
+        with reporter.stage("components"):
+            explained = write_components(self, sink.covariance, outputs["embedding"], outputs["components"])
+        rows, columns = self.cells.shape.yx
+        return outputs, {
+            **self.describe(stats),
+            "embedding": {
+                "dimensions": self.predictor.channels,
+                "stride": self.stride,
+                "dtype": self.dtype,
+                "cells": sink.covariance.count,
+                "share": sink.covariance.count / (rows * columns),
+            },
+            "components": {"explained_variance_ratio": explained, "spread_in_standard_deviations": SPREAD},
+        }
 
 
 def embed(
@@ -206,11 +237,11 @@ def embed(
     stride: int = PATCH,
     dtype: FeatureType = "float16",
     keep_positions: bool = False,
-    aoi: str | Path | None = None,
-    bounds: tuple[float, float, float, float] | None = None,
     dst_crs: str | None = None,
     res: float | None = None,
-    options: MapOptions | None = None,
+    bounds: Bounds | None = None,
+    aoi: str | Path | None = None,
+    options: RunOptions | None = None,
     overwrite: bool = False,
     reporter: Reporter | None = None,
 ) -> MapResult:
@@ -229,10 +260,8 @@ def embed(
         stride: pixels of a cell along either axis: 16 gives the tokens of the last block, 8 and 4 the pyramid's levels.
         dtype: how features are stored; float16 keeps three digits.
         keep_positions: leave the features as the network gives them.
-        aoi: polygons outside of which nothing is analysed.
-        bounds: (left, bottom, right, top) in the target CRS.
-        dst_crs, res: another target CRS, another pixel size in its units.
-        options: see :class:`MapOptions`; ``tta`` and ``probabilities`` have no meaning here.
+        dst_crs, res, bounds, aoi: where, see :class:`Target`.
+        options: see :class:`RunOptions`; ``tta`` and ``probabilities`` have no meaning here.
         overwrite: allow a folder with content.
         reporter: told stages, progress, decisions and warnings.
 
@@ -243,69 +272,18 @@ def embed(
         InputError, OutputError: as :func:`codemae_geo.map_damage`.
         ModelError: no backbone in the package, or none for the sensor.
     """
-    reporter = reporter or Reporter()
-    with gdal_env(), FolderStaging(out, overwrite=overwrite) as staging:
-        job = prepare_embed(
-            model,
-            scene,
-            sensor=sensor,
-            stride=stride,
-            dtype=dtype,
-            keep_positions=keep_positions,
-            aoi=aoi,
-            bounds=bounds,
-            dst_crs=dst_crs,
-            res=res,
-            options=options,
-            reporter=reporter,
-        )
-        protect_inputs(out, job.task, [*job.scenes[0].names, aoi])
-        check_space(staging.folder, _disk_bytes(job, dtype))
-        outputs = {"embedding": staging.folder / "embedding.tif", "components": staging.folder / "components.tif"}
-        with open_readers(job) as readers, FeatureSink(job, outputs["embedding"], dtype) as sink:
-            with reporter.stage("predict", len(job.plan)):
-                stats = engine.run(
-                    readers,
-                    job.plan,
-                    job.predictor,
-                    sink,
-                    region=job.region,
-                    batch=job.predictor.batch_size,
-                    stride=stride,
-                    reporter=reporter,
-                )
-            if sink.covariance.count == 0:
-                raise nothing_analysed(job)
-            with reporter.stage("write"):
-                sink.close()
-        with reporter.stage("components"):
-            explained = write_components(job, sink.covariance, outputs["embedding"], outputs["components"])
-        rows, columns = job.cells.shape.yx
-        summary = {
-            **describe_run(job, stats),
-            "embedding": {
-                "dimensions": job.predictor.channels,
-                "stride": stride,
-                "dtype": dtype,
-                "cells": sink.covariance.count,
-                "share": sink.covariance.count / (rows * columns),
-            },
-            "components": {"explained_variance_ratio": explained, "spread_in_standard_deviations": SPREAD},
-        }
-        return finish(job, staging, outputs, summary, reporter)
-
-
-def estimate_embed(*args: Any, dtype: FeatureType = "float16", **kwargs: Any) -> dict[str, Any]:
-    """What :func:`embed` would do, without writing. Arguments as there, less ``out``."""
-    with gdal_env():
-        job = prepare_embed(*args, dtype=dtype, **kwargs)
-        blocks = BLOCK * job.plan.width * 4 * job.predictor.channels
-        return estimate_run(job, job.predictor.channels, blocks, _disk_bytes(job, dtype))
-
-
-def _disk_bytes(job: Job[FeatureNetwork], dtype: str) -> int:
-    # features hardly deflate, where the estimate counts on one half
-    return 2 * estimate_bytes(job.cells, job.predictor.channels, dtype) + estimate_bytes(job.cells, 3)
+    job = EmbedJob.open(
+        model,
+        scene,
+        sensor=sensor,
+        stride=stride,
+        dtype=dtype,
+        keep_positions=keep_positions,
+        target=Target(dst_crs=dst_crs, res=res, bounds=bounds, aoi=aoi),
+        options=options,
+        reporter=reporter,
+    )
+    return job.run(out, overwrite=overwrite)
 
 
 def find_backbone(package: ModelPackage, stride: int) -> HiViT:
@@ -392,8 +370,8 @@ def _evidence(info: dict[str, Any], guess: str) -> str | None:
 class FeatureSink:
     """Takes finished rows of cells from the engine: writes them, and counts what the components need."""
 
-    def __init__(self, job: Job[FeatureNetwork], path: Path, dtype: FeatureType) -> None:
-        self._half = dtype == "float16"
+    def __init__(self, job: EmbedJob, path: Path) -> None:
+        self._half = job.dtype == "float16"
         self._stack = ExitStack()
         self.covariance = RunningCovariance(job.predictor.channels)
         self._writer = self._stack.enter_context(
@@ -405,7 +383,7 @@ class FeatureSink:
                 nodata=float("nan"),
                 overview_resampling="average",
                 band_names=[f"feature {i}" for i in range(job.predictor.channels)],
-                tags=make_tags(job),
+                tags=job.tags(),
                 block=BLOCK,
                 half=self._half,
             )
@@ -438,7 +416,7 @@ class FeatureSink:
         self._stack.__exit__(*error)
 
 
-def write_components(job: Job[FeatureNetwork], covariance: RunningCovariance, source: Path, path: Path) -> list[float]:
+def write_components(job: EmbedJob, covariance: RunningCovariance, source: Path, path: Path) -> list[float]:
     """Write the picture of the first three principal components of the features in ``source``.
 
     Returns:
@@ -452,7 +430,7 @@ def write_components(job: Job[FeatureNetwork], covariance: RunningCovariance, so
         nodata=0,
         overview_resampling="average",
         band_names=[f"component {i}" for i in (1, 2, 3)],
-        tags=make_tags(job),
+        tags=job.tags(),
         block=512,
         rgb=True,
     ) as writer:

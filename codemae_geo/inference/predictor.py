@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from codemae_geo.errors import ModelError
 from codemae_geo.inference.device import Runtime
+from codemae_geo.tasks import TASKS
 from codemae_geo.weights.package import InputSpec, ModelContract
 
 #: the symmetries of the square: number of quarter turns, and whether columns are mirrored first
@@ -143,7 +144,7 @@ class Predictor(WindowNetwork[NDArray[np.float32]]):
         tta: bool = False,
         batch_size: int | None = None,
     ) -> None:
-        if contract.task not in ("damage", "segmentation"):
+        if TASKS[contract.task].decoding != "classes":
             raise ModelError(
                 f"the model {contract.name} does not make maps", found=f"task {contract.task}", expected="segmentation"
             )

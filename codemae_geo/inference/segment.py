@@ -4,70 +4,75 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from codemae_geo.errors import ModelError
-from codemae_geo.inference.job import (
-    Job,
-    MapOptions,
-    MapResult,
-    SceneLike,
-    as_request,
-    combine_regions,
-    crop_to_aoi,
-    estimate,
-    finish,
-    make_tags,
-    open_package,
-    prepare,
-    protect_inputs,
-    run_job,
-)
+from codemae_geo.inference.job import MapResult, combine_regions, crop_to_aoi, open_package
+from codemae_geo.inference.maps import MapJob
 from codemae_geo.inference.predictor import Predictor
-from codemae_geo.outputs import FolderStaging
+from codemae_geo.inference.request import Bounds, RunOptions, SceneLike, Target, as_request
 from codemae_geo.progress import Reporter
 from codemae_geo.raster.align import target_grid
 from codemae_geo.raster.env import gdal_env
-from codemae_geo.vector.polygons import polygonize
+from codemae_geo.tasks import TASKS, Task
 
 
-def prepare_predict(
-    model: str | Path,
-    scene: SceneLike,
-    *,
-    aoi: str | Path | None = None,
-    bounds: tuple[float, float, float, float] | None = None,
-    dst_crs: str | None = None,
-    res: float | None = None,
-    options: MapOptions | None = None,
-    reporter: Reporter | None = None,
-) -> Job[Predictor]:
-    """Open and check everything that :func:`predict` needs, without writing."""
-    options = options or MapOptions()
-    reporter = reporter or Reporter()
-    request = as_request(scene)
-    with reporter.stage("check"):
-        package = open_package(model, "segmentation", role="one scene")
-        if len(package.contract.inputs) != 1:
-            raise ModelError(
-                f"the model {package.contract.name} takes {len(package.contract.inputs)} scenes", expected="one scene"
+class SegmentJob(MapJob):
+    """A class map of one scene, see :func:`predict`."""
+
+    task: ClassVar[Task] = TASKS["segmentation"]
+    polygons: bool = True
+
+    @classmethod
+    def open(
+        cls,
+        model: str | Path,
+        scene: SceneLike,
+        *,
+        polygons: bool = True,
+        target: Target | None = None,
+        options: RunOptions | None = None,
+        reporter: Reporter | None = None,
+    ) -> SegmentJob:
+        """Open and check everything, without writing. Arguments and errors are those of :func:`predict`."""
+        target, options, reporter = target or Target(), options or RunOptions(), reporter or Reporter()
+        request = as_request(scene)
+        with gdal_env(), reporter.stage("check"):
+            package = open_package(model, cls.task, role="one scene")
+            if len(package.contract.inputs) != 1:
+                raise ModelError(
+                    f"the model {package.contract.name} takes {len(package.contract.inputs)} scenes",
+                    expected="one scene",
+                )
+            opened = request.open(package.contract.inputs[0])
+            grid = target_grid(opened, dst_crs=target.dst_crs, res=target.res, bounds=target.bounds)
+            regions = []
+            if target.aoi is not None:
+                grid, inside = crop_to_aoi(grid, target.aoi)
+                regions.append(inside)
+            job = cls(
+                package,
+                lambda runtime: Predictor(
+                    package.module, package.contract, runtime, tta=options.tta, batch_size=options.batch_size
+                ),
+                [request],
+                [opened],
+                grid,
+                options,
+                reporter,
+                region=combine_regions(regions),
+                parameters={**target.parameters(pair=False), **asdict(options)},
+                reads=[target.aoi],
             )
-        opened = request.open(package.contract.inputs[0])
-        target = target_grid(opened, dst_crs=dst_crs, res=res, bounds=bounds)
-        regions = []
-        if aoi is not None:
-            target, inside = crop_to_aoi(target, aoi)
-            regions.append(inside)
-        job = prepare("segmentation", package, [request], [opened], target, options, reporter)
-        job.region = combine_regions(regions)
-    job.parameters = {
-        "dst_crs": dst_crs,
-        "res": res,
-        "bounds": bounds,
-        "aoi": None if aoi is None else Path(aoi).name,
-        **asdict(options),
-    }
-    return job
+        job.polygons = polygons
+        return job
+
+    def _write(self, folder: Path) -> tuple[dict[str, Path], dict[str, Any]]:
+        outputs, summary = self._write_map(folder)
+        if self.polygons:
+            outputs["vector"] = folder / f"{self.task.stem}.gpkg"
+            summary["polygons"] = self._write_polygons(outputs, outputs["vector"])
+        return outputs, summary
 
 
 def predict(
@@ -75,12 +80,12 @@ def predict(
     scene: SceneLike,
     out: str | Path,
     *,
-    aoi: str | Path | None = None,
-    bounds: tuple[float, float, float, float] | None = None,
+    polygons: bool = True,
     dst_crs: str | None = None,
     res: float | None = None,
-    options: MapOptions | None = None,
-    polygons: bool = True,
+    bounds: Bounds | None = None,
+    aoi: str | Path | None = None,
+    options: RunOptions | None = None,
     overwrite: bool = False,
     reporter: Reporter | None = None,
 ) -> MapResult:
@@ -90,10 +95,8 @@ def predict(
         model: name, file or hub address of a package with the task segmentation.
         scene: one file or many of one date.
         out: folder to create: ``classes.tif``, ``confidence.tif``, ``classes.gpkg``, ``summary.json``.
-        aoi: polygons outside of which nothing is analysed.
-        bounds: (left, bottom, right, top) in the target CRS.
-        dst_crs, res: another target CRS, another pixel size in its units.
-        options: see :class:`MapOptions`.
+        dst_crs, res, bounds, aoi: where, see :class:`Target`.
+        options: see :class:`RunOptions`.
         polygons: also write ``classes.gpkg``.
         overwrite: allow a folder with content.
         reporter: told stages, progress, decisions and warnings.
@@ -104,28 +107,12 @@ def predict(
     Raises:
         InputError, ModelError, OutputError: as :func:`codemae_geo.map_damage`.
     """
-    reporter = reporter or Reporter()
-    with gdal_env(), FolderStaging(out, overwrite=overwrite) as staging:
-        job = prepare_predict(
-            model, scene, aoi=aoi, bounds=bounds, dst_crs=dst_crs, res=res, options=options, reporter=reporter
-        )
-        protect_inputs(out, job.task, [*(n for s in job.scenes for n in s.names), aoi])
-        outputs, summary = run_job(job, staging, reporter)
-        if polygons:
-            outputs["vector"] = staging.folder / "classes.gpkg"
-            with reporter.stage("polygons"):
-                found = polygonize(
-                    outputs["classes"],
-                    outputs["vector"],
-                    job.classes,
-                    confidence_raster=outputs["confidence"],
-                    tags=make_tags(job),
-                )
-            summary["polygons"] = asdict(found)
-        return finish(job, staging, outputs, summary, reporter)
-
-
-def estimate_predict(*args: Any, **kwargs: Any) -> dict[str, Any]:
-    """What :func:`predict` would do, without writing. Arguments as there, less ``out``."""
-    with gdal_env():
-        return estimate(prepare_predict(*args, **kwargs))
+    job = SegmentJob.open(
+        model,
+        scene,
+        polygons=polygons,
+        target=Target(dst_crs=dst_crs, res=res, bounds=bounds, aoi=aoi),
+        options=options,
+        reporter=reporter,
+    )
+    return job.run(out, overwrite=overwrite)

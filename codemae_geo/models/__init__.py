@@ -25,6 +25,7 @@ from codemae_geo.models.damageformer import DamageFormer
 from codemae_geo.models.decur import DeCUR, DeCUREncoder
 from codemae_geo.models.detector import Detector
 from codemae_geo.models.encoder import encoder_config
+from codemae_geo.models.faster_rcnn import FasterRCNN
 from codemae_geo.models.hivit import HiViT
 from codemae_geo.models.segmenter import Segmenter
 from codemae_geo.models.upernet import UperNet
@@ -39,6 +40,7 @@ __all__ = [
     "DeCUREncoder",
     "Detector",
     "DualEncoder",
+    "FasterRCNN",
     "HiViT",
     "Segmenter",
     "UperNet",
@@ -51,6 +53,7 @@ ARCHITECTURES: dict[str, type[nn.Module]] = {
     "segmenter": Segmenter,  # forward(image) -> [B,K,H,W]
     "upernet": UperNet,  # forward(image, or optical and SAR) -> [B,K,H,W]
     "detector": Detector,  # forward(image) -> for each image {"boxes" [N,4], "labels" [N], "scores" [N]}; torchvision
+    "faster-rcnn": FasterRCNN,  # the same answers, mmdetection's form, as published
     "classifier": HiViT,  # num_classes=K, num_outs=1: forward(image) -> [B,K]
     "codemae": CoDeMAE,  # forward(rgb, sar) -> the losses of pretraining
     "cross-scale-mae": CrossScaleMAE,  # forward(image) -> the losses of pretraining

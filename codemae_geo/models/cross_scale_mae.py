@@ -26,7 +26,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from codemae_geo.errors import ModelError
-from codemae_geo.losses.contrast import gather_rows
+from codemae_geo.losses.contrast import Gather, gather_rows
 from codemae_geo.losses.cross_scale import cross_scale_contrast, cross_scale_prediction
 from codemae_geo.losses.reconstruction import masked_mse, patchify
 from codemae_geo.models.codemae import Masking, random_masking
@@ -273,6 +273,8 @@ class CrossScaleMAE(CrossScaleEncoder):
                 "crop_scale cannot be used", found=str(tuple(crop_scale)), expected="smallest, largest share in (0, 1]"
             )
         self.mask_ratio, self.temperature = mask_ratio, temperature
+        #: rows of other processes; "none" where all processes hold the same
+        self.gather: Gather = "exact"
         self.crop_scale = (crop_scale[0], crop_scale[1])
         self.encoder_norm.requires_grad_(False)  # kept for the names of the checkpoints
         self.decoder_embed = nn.Linear(self.embed_dim, width)
@@ -368,7 +370,7 @@ class CrossScaleMAE(CrossScaleEncoder):
         return CrossScaleLosses(reconstruction + prediction + contrast, reconstruction, prediction, contrast)
 
     def _contrast(self, image: Tensor, crop: Tensor) -> Tensor:
-        first, second = gather_rows(image, "exact")[0], gather_rows(crop, "exact")[0]
+        first, second = gather_rows(image, self.gather)[0], gather_rows(crop, self.gather)[0]
         if len(first) < 2:
             raise ModelError(
                 "the contrast between scales needs other images to differ from",

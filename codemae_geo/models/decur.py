@@ -27,7 +27,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from codemae_geo.errors import ModelError
-from codemae_geo.losses.contrast import gather_rows
+from codemae_geo.losses.contrast import Gather, gather_rows
 from codemae_geo.losses.redundancy import OFF_DIAGONAL, RedundancyLosses, common_dimensions, decur_loss
 from codemae_geo.models.encoder import Sensor
 
@@ -286,6 +286,8 @@ class DeCUR(nn.Module):
         # its running statistics are entries of the published checkpoints; the loss standardises by the batch itself
         self.bn = nn.BatchNorm1d(projector[-1], affine=False)
         self.training_attention = attention
+        #: rows of other processes; "none" where all processes hold the same
+        self.gather: Gather = "exact"
         self.divisor, self.weight = divisor, weight
 
     def attention_of(self, stream: int) -> dict[str, nn.Module] | None:
@@ -318,8 +320,8 @@ class DeCUR(nn.Module):
         """
         # each view passes on its own: batch norm sees one view at a time, as published. The rows of all processes are
         # gathered with their gradients, so that N processes compute the loss of one with N times the batch
-        one = [gather_rows(self.project(view, 1), "exact")[0] for view in first]
-        two = [gather_rows(self.project(view, 2), "exact")[0] for view in second]
+        one = [gather_rows(self.project(view, 1), self.gather)[0] for view in first]
+        two = [gather_rows(self.project(view, 2), self.gather)[0] for view in second]
         if self.training:
             self._track([*one, *two])
         divisor = 4.0 * len(first[0]) if self.divisor == "published" else None

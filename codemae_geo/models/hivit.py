@@ -259,6 +259,7 @@ class HiViT(nn.Module):
         img_size: side in pixels of the square image whose positions are stored; other sizes are resampled.
         in_chans: bands of every modality.
         num_classes: classes of the linear head on mean-pooled tokens; 0 for none.
+        head_norm: a batch norm without affine (eps 1e-6) before the linear head, as in the published SAR classifiers.
         global_pool: "avg" pools the tokens; "" leaves them, and the head works on each.
         embed_dim: width D at stride 16; D/2 at stride 8, D/4 at stride 4.
         mlp_depth1, mlp_depth2: MLP blocks at stride 4 and 8.
@@ -300,6 +301,7 @@ class HiViT(nn.Module):
         drop_path_rate: float = 0.0,
         layernorm_eps: float = 1e-6,
         pad_input: bool = True,
+        head_norm: bool = False,
     ) -> None:
         super().__init__()
         _check(num_outs in (1, 3, 4, 5), "number of pyramid levels", num_outs, "1 (no pyramid), 3, 4 or 5")
@@ -366,9 +368,9 @@ class HiViT(nn.Module):
         self.layernorm_eps = layernorm_eps
         self.fc_norm = nn.LayerNorm(embed_dim, eps=layernorm_eps) if num_classes else nn.Identity()
         self.head_drop = nn.Dropout(drop_rate)
-        self.head = nn.Linear(embed_dim, num_classes) if num_classes else nn.Identity()
-
+        self.head_norm = head_norm
         self.apply(_init_weights)
+        self.head = classifier_head(embed_dim, num_classes, head_norm)
         if not self.absolute_pos_embed.is_meta:
             self.absolute_pos_embed.data.copy_(sincos_positions(side, embed_dim)[None])
 
@@ -616,9 +618,19 @@ class HiViT(nn.Module):
         self.num_classes = num_classes
         if num_classes and isinstance(self.fc_norm, nn.Identity):
             self.fc_norm = nn.LayerNorm(self.embed_dim, eps=self.layernorm_eps)
-        self.head = nn.Linear(self.embed_dim, num_classes) if num_classes else nn.Identity()
+        self.head = classifier_head(self.embed_dim, num_classes, self.head_norm)
         self.head.to(self.absolute_pos_embed.device)
         self.fc_norm.to(self.absolute_pos_embed.device)
+
+
+def classifier_head(dim: int, num_classes: int, norm: bool = False) -> nn.Module:
+    """The head of the published classifiers on features [B, dim]; no classes give the identity."""
+    if not num_classes:
+        return nn.Identity()
+    linear = nn.Linear(dim, num_classes)
+    nn.init.trunc_normal_(linear.weight, std=0.01)
+    nn.init.zeros_(linear.bias)
+    return nn.Sequential(nn.BatchNorm1d(dim, affine=False, eps=1e-6), linear) if norm else linear
 
 
 def levels_to_map(level: Tensor, grid: tuple[int, int]) -> Tensor:

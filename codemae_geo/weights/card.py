@@ -8,21 +8,12 @@ from typing import Any
 
 import pystac
 
+from codemae_geo.tasks import TASKS
 from codemae_geo.weights.package import InputSpec, ModelContract, file_sha256, read_contract
 
 MLM_SCHEMA = "https://stac-extensions.github.io/mlm/v1.5.0/schema.json"
 CLASSIFICATION_SCHEMA = "https://stac-extensions.github.io/classification/v2.0.0/schema.json"
 FILE_SCHEMA = "https://stac-extensions.github.io/file/v2.1.0/schema.json"
-
-#: our tasks in MLM's words; MLM has none for damage, a map of classes it is
-_TASKS = {
-    "damage": "semantic-segmentation",
-    "segmentation": "semantic-segmentation",
-    "classification": "scene-classification",
-    "object-detection": "object-detection",
-    "embedding": "similarity-search",
-    "pretraining": "other",
-}
 
 
 def card_text(contract: ModelContract) -> str:
@@ -63,10 +54,10 @@ def stac_item(path: str | Path, *, now: datetime | None = None) -> dict[str, Any
     """
     path = Path(path)
     contract = read_contract(path)
-    boxes = contract.task == "object-detection"
+    boxes = TASKS[contract.task].decoding == "boxes"
     outputs: dict[str, Any] = {
         "name": contract.task,
-        "tasks": [_TASKS[contract.task]],
+        "tasks": [TASKS[contract.task].stac],
         "result": {
             "shape": [-1, -1, 4] if boxes else [-1, len(contract.classes) or -1, contract.window, contract.window],
             "dim_order": ["batch", "box", "side"] if boxes else ["batch", "class", "height", "width"],
@@ -87,7 +78,7 @@ def stac_item(path: str | Path, *, now: datetime | None = None) -> dict[str, Any
             "license": contract.licence,
             "mlm:name": contract.name,
             "mlm:architecture": contract.architecture.name,
-            "mlm:tasks": [_TASKS[contract.task]],
+            "mlm:tasks": [TASKS[contract.task].stac],
             "mlm:framework": "pytorch",
             "mlm:accelerator_constrained": False,
             "mlm:input": [_mlm_input(spec, contract.window) for spec in contract.inputs],

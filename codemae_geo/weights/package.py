@@ -25,11 +25,10 @@ from codemae_geo import __version__, models
 from codemae_geo.classes import ClassInfo, ClassTable
 from codemae_geo.errors import ModelError, OutputError, param
 from codemae_geo.outputs import Staging, umask
+from codemae_geo.tasks import TASKS, TaskName
 
 #: key of the safetensors header under which the contract stands
 HEADER_KEY = "codemae"
-
-Task = Literal["damage", "segmentation", "classification", "object-detection", "embedding", "pretraining"]
 
 
 class _Frozen(BaseModel):
@@ -110,7 +109,7 @@ class ModelContract(_Frozen):
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]*$")
     version: str = "1"
     description: str
-    task: Task
+    task: TaskName
     architecture: ArchitectureSpec
     inputs: list[InputSpec] = Field(min_length=1)
     classes: list[ClassSpec] = Field(default_factory=list)
@@ -144,14 +143,16 @@ class ModelContract(_Frozen):
 
     @model_validator(mode="after")
     def _fits_task(self) -> ModelContract:
-        if self.task == "damage" and [i.name for i in self.inputs] != ["pre", "post"]:
-            raise ValueError("a damage model takes the inputs 'pre' and 'post', in this order")
-        if self.task in ("damage", "segmentation", "classification") and len(self.classes) < 2:
-            raise ValueError(f"task {self.task} needs at least two classes")
-        if self.task == "object-detection" and (not self.classes or any(c.background for c in self.classes)):
-            raise ValueError("task object-detection needs classes, and no background among them")
-        if self.task == "object-detection" and len(self.inputs) != 1:
-            raise ValueError("task object-detection takes one input")
+        task = TASKS[self.task]
+        if task.inputs and tuple(i.name for i in self.inputs) != task.inputs:
+            named = " and ".join(repr(name) for name in task.inputs)
+            raise ValueError(f"a {task.name} model takes the inputs {named}, in this order")
+        if len(self.classes) < task.min_classes or (not task.background and any(c.background for c in self.classes)):
+            least = {1: "one class", 2: "two classes"}[task.min_classes or 1]
+            without = "" if task.background else ", and no background among them"
+            raise ValueError(f"task {task.name} needs at least {least}{without}")
+        if task.input_count and len(self.inputs) != task.input_count:
+            raise ValueError(f"task {task.name} takes {task.input_count} input{'s' * (task.input_count > 1)}")
         if [c.value for c in self.classes] != list(range(len(self.classes))):
             raise ValueError("class values must run 0, 1, 2, ... without gaps")
         _ = self.class_table

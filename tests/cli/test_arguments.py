@@ -8,10 +8,12 @@ import codemae_cli.app
 import pytest
 from codemae_cli.app import hoist_globals, spread_values
 from codemae_cli.console import duration, rate
+from codemae_cli.options import fill
 from codemae_cli.parse import scene_request
 from codemae_cli.show import table
 
 from codemae_geo.errors import InputError
+from codemae_geo.inference.request import RunOptions, Target
 
 
 def test_examples_in_docstrings() -> None:
@@ -42,11 +44,18 @@ def test_values_spread_only_over_scenes() -> None:
 
 
 def test_scene_words() -> None:
-    request = scene_request(["a.tif"], "4,3,2", None, None, "dn", "red, green", "10,200")
+    words = {"pre": ["a.tif"], "pre_bands": "4,3,2", "pre_unit": "dn", "pre_assets": "red, green"}
+    request = scene_request({**words, "pre_stretch": "10,200", "post_bands": "1"}, "pre", "pre_")
     assert (request.bands, request.assets, request.stretch) == ([4, 3, 2], ["red", "green"], (10.0, 200.0))
-    for bad in (("0", "auto", "auto"), ("a", "auto", "auto"), (None, "furlong", "auto"), (None, "auto", "9,1")):
+    for bad in ({"bands": "0"}, {"bands": "a"}, {"unit": "furlong"}, {"stretch": "9,1"}):
         with pytest.raises(InputError):
-            scene_request(["a.tif"], bad[0], None, None, bad[1], None, bad[2])
+            scene_request({"inputs": ["a.tif"], **bad}, "inputs")
+
+
+def test_options_fill_fields_of_their_name() -> None:
+    arguments = {"window": 256, "aoi": "area.gpkg", "json_": True}
+    assert fill(RunOptions, arguments, tta=True) == RunOptions(window=256, tta=True)
+    assert fill(Target, arguments) == Target(aoi="area.gpkg")
 
 
 def test_how_times_and_tables_look() -> None:

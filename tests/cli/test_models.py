@@ -117,8 +117,14 @@ def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_convert_a_published_checkpoint(tmp_path: Path, published: Path, codemae: Callable[..., Result]) -> None:
     out = tmp_path / "damage-sar.safetensors"
-    result = codemae("models", "convert", published, "-o", out, "--preset", "damageformer-base", "--licence", "MIT")
+    keys = tmp_path / "keys.json"
+    result = codemae(
+        *("models", "convert", published, "-o", out, "--preset", "damageformer-base", "--licence", "MIT"),
+        *("--report", keys),
+    )
     assert result.code == 0, result.err
+    report = json.loads(keys.read_text())
+    assert len(report["used"]) == 425 - len(report["made"]) and not report["left_out"]
     contract = read_contract(out)
     assert (contract.inputs[1].family, contract.localisation, contract.licence) == ("sar", "gate", "MIT")
     weights = torch.load(published, weights_only=True)["state_dict"]

@@ -24,7 +24,7 @@ from support.scenes import SMALL, make_model, write_raster
 from codemae_geo import models
 from codemae_geo.errors import InputError, ModelError
 from codemae_geo.inference.detect import Boxes, detect, suppress
-from codemae_geo.inference.job import MapOptions
+from codemae_geo.inference.request import RunOptions
 from codemae_geo.weights.verify import verify_package
 
 ORIGIN = (366000.0, 4104000.0)
@@ -57,7 +57,7 @@ def write(
 
 
 def found(model: Path, scene: Path, out: Path, **options: Any) -> gpd.GeoDataFrame:
-    detect(model, scene, out, options=MapOptions(**CPU, **options.pop("windows", {})), **options)
+    detect(model, scene, out, options=RunOptions(**CPU, **options.pop("windows", {})), **options)
     return gpd.read_file(out / "detections.gpkg", layer="detections")
 
 
@@ -106,7 +106,7 @@ def test_windows_do_not_matter(fake: Path, tmp_path: Path) -> None:
 
 def test_the_table_is_styled_and_tells_where_it_comes_from(fake: Path, tmp_path: Path) -> None:
     squares = scatter(1, 9, largest=30)
-    result = detect(fake, write(tmp_path / "scene.tif", squares), tmp_path / "out", options=MapOptions(**CPU))
+    result = detect(fake, write(tmp_path / "scene.tif", squares), tmp_path / "out", options=RunOptions(**CPU))
     summary = json.loads((tmp_path / "out/summary.json").read_text())
     assert summary["detections"] == {
         "n": 9, "cut": 0, "score_threshold": 0.1, "classes": {"boat": 5, "ship": 4},
@@ -122,7 +122,7 @@ def test_the_table_is_styled_and_tells_where_it_comes_from(fake: Path, tmp_path:
 
 def test_an_object_wider_than_the_overlap_stays_in_pieces_and_says_so(fake: Path, tmp_path: Path) -> None:
     long = (20, 60, 260, 70)
-    result = detect(fake, write(tmp_path / "scene.tif", [long]), tmp_path / "out", options=MapOptions(**CPU))
+    result = detect(fake, write(tmp_path / "scene.tif", [long]), tmp_path / "out", options=RunOptions(**CPU))
     table = gpd.read_file(tmp_path / "out/detections.gpkg", layer="detections")
     assert table["cut"].all() and len(table) > 1
     assert table.union_all().bounds == (366010, 4103965, 366130, 4103970)
@@ -172,7 +172,7 @@ def test_the_threshold_can_be_changed(fake: Path, tmp_path: Path) -> None:
     scene = write(tmp_path / "scene.tif", [(20, 20, 40, 40), (100, 20, 120, 40)])
     table = found(fake, scene, tmp_path / "out", score_threshold=0.9)
     assert list(table["name"]) == ["ship"] and table["score"][0] == pytest.approx(250 / 255)
-    with pytest.raises(InputError, match="no score"):
+    with pytest.raises(InputError, match="out of range"):
         found(fake, scene, tmp_path / "none", score_threshold=1.5)
 
 

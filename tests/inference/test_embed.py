@@ -21,7 +21,7 @@ from codemae_geo.errors import InputError, ModelError, OutputError
 from codemae_geo.inference import embed as embed_module
 from codemae_geo.inference.components import RunningCovariance
 from codemae_geo.inference.embed import DenseFeatures, FeatureSink, embed
-from codemae_geo.inference.job import MapOptions, SceneRequest
+from codemae_geo.inference.request import RunOptions, SceneRequest
 from codemae_geo.weights import load_model
 
 PLAIN = {"precision": "float32", "device": "cpu"}
@@ -45,7 +45,7 @@ def write(path: Path, data: NDArray[Any], nodata: float | None = None) -> Path:
 def features(model: Path, scene: Path, out: Path, **options: Any) -> NDArray[np.float32]:
     """``embedding.tif`` [D, rows, columns] of a run."""
     windows = {k: options.pop(k) for k in ("window", "overlap", "blend") if k in options}
-    embed(model, scene, out, options=MapOptions(**PLAIN, **windows), dtype=options.pop("dtype", "float32"), **options)
+    embed(model, scene, out, options=RunOptions(**PLAIN, **windows), dtype=options.pop("dtype", "float32"), **options)
     with rasterio.open(out / "embedding.tif") as raster:
         return raster.read()
 
@@ -119,7 +119,7 @@ def test_grid_nodata_and_picture(encoder: Path, tmp_path: Path) -> None:
     data = np.random.default_rng(1).integers(1, 255, (3, 100, 120)).astype(np.uint8)
     data[:, :, :40] = 0  # 40 of 48 pixels of the first three columns of cells: the third is half valid
     scene = write(tmp_path / "scene.tif", data, nodata=0)
-    result = embed(encoder, scene, tmp_path / "out", options=MapOptions(**PLAIN))
+    result = embed(encoder, scene, tmp_path / "out", options=RunOptions(**PLAIN))
     with rasterio.open(tmp_path / "out/embedding.tif") as raster, rasterio.open(tmp_path / "out/components.tif") as rgb:
         assert raster.tags(ns="IMAGE_STRUCTURE")["LAYOUT"] == "COG"
         assert raster.tags(1, ns="IMAGE_STRUCTURE")["NBITS"] == "16"
@@ -158,7 +158,7 @@ def test_half_precision_is_rounding_only(encoder: Path, tmp_path: Path) -> None:
 
 def test_radar_takes_the_other_tokenizer(encoder: Path, tmp_path: Path) -> None:
     radar = write_raster(tmp_path / "sar.tif", count=1, size=(64, 64))
-    result = embed(encoder, radar, tmp_path / "out", options=MapOptions(**PLAIN))
+    result = embed(encoder, radar, tmp_path / "out", options=RunOptions(**PLAIN))
     assert result.summary["parameters"]["sensor"] == "sar"
     package = load_model(encoder)
     with rasterio.open(radar) as raster:

@@ -14,7 +14,8 @@ from support.scenes import make_model
 
 from codemae_geo import map_damage
 from codemae_geo.classes import NODATA
-from codemae_geo.inference.job import MapOptions, MapResult
+from codemae_geo.inference.job import MapResult
+from codemae_geo.inference.request import RunOptions
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +36,7 @@ def joplin(shared: Path, models: dict[str, Path], tmp_path_factory: pytest.TempP
         tmp_path_factory.mktemp("joplin") / "out",
         model=models["optical"],
         footprints=data / "buildings_2020.gpkg",
-        options=MapOptions(window=256, overlap=0.25),
+        options=RunOptions(window=256, overlap=0.25),
     )
 
 
@@ -112,7 +113,7 @@ def test_los_angeles_mosaic_optical_then_sar(shared: Path, models: dict[str, Pat
         data / "sar",
         tmp_path / "out",
         model=models["sar"],
-        options=MapOptions(window=512, overlap=0.1),
+        options=RunOptions(window=512, overlap=0.1),
     )
     with rasterio.open(result.outputs["classes"]) as raster:
         assert raster.shape == (5303, 5968)

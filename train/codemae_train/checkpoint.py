@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from codemae_geo.errors import ModelError, param
+from codemae_geo.interrupts import uninterrupted
 from codemae_geo.outputs import write_failure
 from codemae_geo.weights.package import load_strict
 
@@ -50,7 +51,8 @@ def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
     """
     part = path.with_name(path.name + ".part")
     try:
-        with part.open("wb") as file:
+        # an interruption inside of torch's writer, which is called back from native code, would end the process
+        with uninterrupted(), part.open("wb") as file:
             torch.save(state | {"format": FORMAT}, file)
             file.flush()
             os.fsync(file.fileno())

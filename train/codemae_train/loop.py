@@ -28,6 +28,7 @@ from torch.utils.data import DataLoader
 
 from codemae_geo import __version__
 from codemae_geo.errors import CodemaeError, InputError, OutputError, param
+from codemae_geo.outputs import claimed
 from codemae_geo.progress import Reporter
 
 # ---------------------------------------------------------------- run
@@ -63,6 +64,15 @@ def train(
             hint=f"add {param('resume')} to go on, {param('overwrite')} to start again, or choose another folder",
         )
     fabric = make_fabric(recipe.train)
+    parts = [f"{name}.part" for name in ("checkpoint.pt", "best.pt")]
+    with claimed(folder, temporary=parts, when=fabric.is_global_zero and not dry_run):
+        return _train(method, fabric, folder, resume, dry_run, reporter)
+
+
+def _train(
+    method: Method, fabric: Fabric, folder: Path, resume: bool, dry_run: bool, reporter: Reporter
+) -> dict[str, Any]:
+    recipe, saved = method.recipe, folder / "checkpoint.pt"
     with reporter.stage("preparing"):
         run = prepare(method, folder, fabric, reporter)
         changes = restore(run, saved) if resume else []

@@ -20,20 +20,18 @@ codemae checkpair --pre before.tif --post sar.tif --post-sensor sar --model dama
 
 @command
 def checkpair(
-    pre: Annotated[
-        list[str], typer.Option(metavar="RASTER...", help="Scene before: files, folder, pattern, URL or STAC item.")
-    ],
-    post: Annotated[list[str], typer.Option(metavar="RASTER...", help="Scene after, in any CRS and resolution.")],
+    pre: o.Pre,
+    post: o.Post,
     post_sensor: Annotated[
         Literal["optical", "sar"] | None, typer.Option(help="Sensor of the post scene [default: guessed].")
     ] = None,
     model: o.Model = None,
     src_crs: o.SrcCrs = None,
     gcps: o.Gcps = "tps",
-    pre_bands: Annotated[str | None, typer.Option(help="Bands to use, e.g. 4,3,2.")] = None,
-    post_bands: Annotated[str | None, typer.Option(help="Bands to use.")] = None,
-    pre_nodata: Annotated[float | None, typer.Option(help="Nodata value.")] = None,
-    post_nodata: Annotated[float | None, typer.Option(help="Nodata value.")] = None,
+    pre_bands: o.Bands = None,
+    post_bands: o.Bands = None,
+    pre_nodata: o.Nodata = None,
+    post_nodata: o.Nodata = None,
     json_: o.Json = False,
     progress: o.Progress = "auto",
     quiet: o.Quiet = False,
@@ -43,14 +41,15 @@ def checkpair(
     Reads headers and some patches, in seconds, and runs no model. A pair that cannot be used is an answer (exit code
     0); only files that cannot be read are errors.
     """
+    arguments = dict(locals())
     from codemae_cli.parse import scene_request
     from codemae_cli.show import show_pair
     from codemae_geo.inference.checkpair import check_pair
 
     reporter = make_reporter(progress, quiet)
     try:
-        before = scene_request(pre, pre_bands, src_crs, pre_nodata, "auto", None, "auto", gcps)
-        after = scene_request(post, post_bands, src_crs, post_nodata, "auto", None, "auto", gcps)
+        before = scene_request(arguments, "pre", "pre_")
+        after = scene_request(arguments, "post", "post_")
         report = check_pair(before, after, post_sensor=post_sensor, model=model, reporter=reporter).as_dict()
     finally:
         close(reporter)

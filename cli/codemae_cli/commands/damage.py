@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import typer
 
 from codemae_cli import options as o
-from codemae_cli.console import close, command, make_reporter
-from codemae_cli.show import report_estimate, report_map
+from codemae_cli.console import command
+from codemae_cli.show import run_job
+from codemae_geo.progress import Reporter
 
 EXAMPLES = """Examples:
 
@@ -23,11 +24,9 @@ codemae damage --pre pre.tif --post post.tif --aoi town.geojson --tta --dry-run 
 
 @command
 def damage(
-    pre: Annotated[
-        list[str], typer.Option(metavar="RASTER...", help="Scene before: files, folder, pattern, URL or STAC item.")
-    ],
-    post: Annotated[list[str], typer.Option(metavar="RASTER...", help="Scene after, in any CRS and resolution.")],
-    output: Annotated[Path, typer.Option("--output", "-o", help="Folder to create.")],
+    pre: o.Pre,
+    post: o.Post,
+    output: o.Output,
     footprints: Annotated[Path | None, typer.Option(help="Building polygons to give a damage class each.")] = None,
     footprints_crs: Annotated[str | None, typer.Option(help="CRS of footprints that carry none.")] = None,
     only_near_buildings: Annotated[
@@ -53,16 +52,16 @@ def damage(
     res: o.Res = None,
     src_crs: o.SrcCrs = None,
     gcps: o.Gcps = "tps",
-    pre_bands: Annotated[str | None, typer.Option(help="Bands to use, e.g. 4,3,2.")] = None,
-    post_bands: Annotated[str | None, typer.Option(help="Bands to use.")] = None,
-    pre_unit: Annotated[str, typer.Option(help="Unit of stored values.")] = "auto",
-    post_unit: Annotated[str, typer.Option(help="Unit of stored values: db, power, amplitude, ...")] = "auto",
-    pre_nodata: Annotated[float | None, typer.Option(help="Nodata value.")] = None,
-    post_nodata: Annotated[float | None, typer.Option(help="Nodata value.")] = None,
-    pre_assets: Annotated[str | None, typer.Option(help="Assets of a STAC item.")] = None,
-    post_assets: Annotated[str | None, typer.Option(help="Assets of a STAC item.")] = None,
-    pre_stretch: Annotated[str, typer.Option(help="auto, minmax or LOW,HIGH.")] = "auto",
-    post_stretch: Annotated[str, typer.Option(help="auto, minmax or LOW,HIGH.")] = "auto",
+    pre_bands: o.Bands = None,
+    post_bands: o.Bands = None,
+    pre_unit: o.Unit = "auto",
+    post_unit: o.Unit = "auto",
+    pre_nodata: o.Nodata = None,
+    post_nodata: o.Nodata = None,
+    pre_assets: o.Assets = None,
+    post_assets: o.Assets = None,
+    pre_stretch: o.Stretch = "auto",
+    post_stretch: o.Stretch = "auto",
     json_: o.Json = False,
     progress: o.Progress = "auto",
     quiet: o.Quiet = False,
@@ -74,34 +73,23 @@ def damage(
     Writes damage.tif and confidence.tif (Cloud Optimized GeoTIFFs), damage.gpkg (polygons and, with footprints,
     a table of buildings, styled for QGIS) and summary.json into a new folder.
     """
+    arguments = dict(locals())
     from codemae_cli.parse import scene_request
-    from codemae_geo.inference.damage import MapOptions, estimate_damage, map_damage
+    from codemae_geo.inference.damage import DamageJob
+    from codemae_geo.inference.request import RunOptions, Target
 
-    reporter = make_reporter(progress, quiet)
-    arguments: dict[str, Any] = {
-        "post_sensor": post_sensor,
-        "model": model,
-        "footprints": footprints,
-        "footprints_crs": footprints_crs,
-        "aoi": aoi,
-        "bounds": bounds,
-        "grid": grid,
-        "dst_crs": dst_crs,
-        "res": res,
-        "only_near_buildings": near_distance if only_near_buildings else None,
-        "options": MapOptions(window, overlap, blend, tta, batch_size, device, precision, probabilities),
-        "reporter": reporter,
-    }
-    try:
-        before = scene_request(pre, pre_bands, src_crs, pre_nodata, pre_unit, pre_assets, pre_stretch, gcps)
-        after = scene_request(post, post_bands, src_crs, post_nodata, post_unit, post_assets, post_stretch, gcps)
-        if dry_run:
-            plan = estimate_damage(before, after, **arguments)
-        else:
-            result = map_damage(before, after, output, overwrite=overwrite, **arguments)
-    finally:
-        close(reporter)
-    if dry_run:
-        report_estimate(plan, json_=json_, progress=progress)
-        return
-    report_map(result, json_=json_, progress=progress, quiet=quiet)
+    def open_job(reporter: Reporter) -> DamageJob:
+        return DamageJob.open(
+            scene_request(arguments, "pre", "pre_"),
+            scene_request(arguments, "post", "post_"),
+            post_sensor=post_sensor,
+            model=model,
+            footprints=footprints,
+            footprints_crs=footprints_crs,
+            only_near_buildings=near_distance if only_near_buildings else None,
+            target=o.fill(Target, arguments),
+            options=o.fill(RunOptions, arguments),
+            reporter=reporter,
+        )
+
+    run_job(open_job, arguments)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import typer
 
 from codemae_cli import options as o
-from codemae_cli.console import close, command, make_reporter
-from codemae_cli.show import report_estimate, report_map, show_embedding
+from codemae_cli.console import command
+from codemae_cli.show import run_job, show_embedding
+from codemae_geo.progress import Reporter
 
 EXAMPLES = """Examples:
 
@@ -23,10 +23,8 @@ codemae embed damage-tiny-optical scene.tif --stride 4 --dtype float32 -o out
 @command
 def embed(
     model: Annotated[str, typer.Argument(help="Package with a backbone: name, file, or hf:OWNER/REPO@REVISION.")],
-    inputs: Annotated[
-        list[str], typer.Argument(metavar="INPUT...", help="Rasters of one scene: files, folders, URLs.")
-    ],
-    output: Annotated[Path, typer.Option("--output", "-o", help="Folder to create.")],
+    inputs: o.Inputs,
+    output: o.Output,
     sensor: Annotated[
         Literal["optical", "sar"] | None, typer.Option(help="Sensor of the scene [default: guessed].")
     ] = None,
@@ -47,11 +45,11 @@ def embed(
     res: o.Res = None,
     src_crs: o.SrcCrs = None,
     gcps: o.Gcps = "tps",
-    bands: Annotated[str | None, typer.Option(help="Bands to use, e.g. 4,3,2.")] = None,
-    unit: Annotated[str, typer.Option(help="Unit of stored values.")] = "auto",
-    nodata: Annotated[float | None, typer.Option(help="Nodata value.")] = None,
-    assets: Annotated[str | None, typer.Option(help="Assets of a STAC item.")] = None,
-    stretch: Annotated[str, typer.Option(help="auto, minmax or LOW,HIGH.")] = "auto",
+    bands: o.Bands = None,
+    unit: o.Unit = "auto",
+    nodata: o.Nodata = None,
+    assets: o.Assets = None,
+    stretch: o.Stretch = "auto",
     json_: o.Json = False,
     progress: o.Progress = "auto",
     quiet: o.Quiet = False,
@@ -63,33 +61,22 @@ def embed(
     Writes embedding.tif (one band per dimension), components.tif (the first three principal components as a picture)
     and summary.json into a new folder.
     """
+    arguments = dict(locals())
     from codemae_cli.parse import scene_request
-    from codemae_geo.inference.embed import embed as run
-    from codemae_geo.inference.embed import estimate_embed
-    from codemae_geo.inference.job import MapOptions
+    from codemae_geo.inference.embed import EmbedJob
+    from codemae_geo.inference.request import RunOptions, Target
 
-    reporter = make_reporter(progress, quiet)
-    arguments: dict[str, Any] = {
-        "sensor": sensor,
-        "stride": int(stride),
-        "dtype": dtype,
-        "keep_positions": keep_positions,
-        "aoi": aoi,
-        "bounds": bounds,
-        "dst_crs": dst_crs,
-        "res": res,
-        "options": MapOptions(window, overlap, blend, False, batch_size, device, precision),
-        "reporter": reporter,
-    }
-    try:
-        scene = scene_request(inputs, bands, src_crs, nodata, unit, assets, stretch, gcps)
-        if dry_run:
-            plan = estimate_embed(model, scene, **arguments)
-        else:
-            result = run(model, scene, output, overwrite=overwrite, **arguments)
-    finally:
-        close(reporter)
-    if dry_run:
-        report_estimate(plan, json_=json_, progress=progress)
-        return
-    report_map(result, json_=json_, progress=progress, quiet=quiet, show=show_embedding)
+    def open_job(reporter: Reporter) -> EmbedJob:
+        return EmbedJob.open(
+            model,
+            scene_request(arguments, "inputs"),
+            sensor=sensor,
+            stride=int(stride),
+            dtype=dtype,
+            keep_positions=keep_positions,
+            target=o.fill(Target, arguments),
+            options=o.fill(RunOptions, arguments),
+            reporter=reporter,
+        )
+
+    run_job(open_job, arguments, show=show_embedding)

@@ -114,26 +114,67 @@ def card(
 
 @app.command(
     "convert",
-    epilog="Example:\n\n\b\ncodemae models convert damage_base.pth -o sar.safetensors --preset damageformer-base",
+    epilog="Examples:\n\n\b\ncodemae models convert damage_base.pth -o sar.safetensors --preset damageformer-base\n"
+    "codemae models convert best.pth -o mstar.safetensors --preset classifier-sar-base --classes mstar",
 )
 @command
 def convert(
     checkpoint: Annotated[Path, typer.Argument(help="Published checkpoint: .pth, .pt or .safetensors.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="Package to write.")],
-    preset: Annotated[str, typer.Option(help="What the checkpoint is: damageformer-base or damageformer-large.")],
+    preset: Annotated[
+        str,
+        typer.Option(
+            help="What the checkpoint is: damageformer, upernet-loveda, classifier-aid, classifier-resisc45, "
+            "classifier-sar, encoder (pretraining) or itpn (ImageNet), each with -base or -large."
+        ),
+    ],
     name: Annotated[str | None, typer.Option(help="Name of the model [default: the preset's].")] = None,
     licence: Annotated[str | None, typer.Option(help="Licence of the weights.")] = None,
+    classes: Annotated[
+        str | None,
+        typer.Option(help="Class names in the order of the outputs: a,b,c, or the name of a public dataset."),
+    ] = None,
+    report: Annotated[Path | None, typer.Option(help="Write where every key of the checkpoint went, as JSON.")] = None,
     json_: o.Json = False,
     overwrite: o.Overwrite = False,
 ) -> None:
     """Make a model package of a published checkpoint; every key and shape must agree, nothing is unpickled."""
+    import json
+    from dataclasses import asdict
+
+    from codemae_geo.outputs import check_writable, write_text
     from codemae_geo.weights.convert import convert_checkpoint
 
-    contract = convert_checkpoint(checkpoint, output, preset, name=name, licence=licence, overwrite=overwrite)
+    if report is not None:
+        check_writable(report, overwrite=overwrite)
+    done = convert_checkpoint(
+        checkpoint,
+        output,
+        preset,
+        name=name,
+        licence=licence,
+        classes=None if classes is None else _class_names(classes),
+        overwrite=overwrite,
+    )
+    keys = {key: value for key, value in asdict(done).items() if key != "contract"}
+    if report is not None:
+        write_text(report, json.dumps(keys, indent=2) + "\n", overwrite=overwrite)
     if json_:
-        print_json({"path": str(output), "name": contract.name})
-    else:
-        typer.echo(f"{output}: {contract.name}, {contract.task}")
+        print_json({"path": str(output), "name": done.contract.name, **keys})
+        return
+    typer.echo(f"{output}: {done.contract.name}, {done.contract.task}")
+    typer.echo(f"{len(done.used)} of {len(done.used) + len(done.left_out)} keys used")
+    for reason in dict.fromkeys(done.left_out.values()):
+        typer.echo(f"  {list(done.left_out.values()).count(reason)} left out: {reason}")
+
+
+def _class_names(text: str) -> list[str]:
+    """Names from ``a,b,c``, or those of a public dataset."""
+    if "," in text:
+        return [part.strip() for part in text.split(",") if part.strip()]
+    from codemae_datasets.public import dataset_class
+
+    return list(dataset_class(text).card.classes)
 
 
 @app.command("verify", epilog="Example:\n\n\b\ncodemae models verify damage-tiny-optical")

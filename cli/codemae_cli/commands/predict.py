@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from codemae_cli import options as o
-from codemae_cli.console import close, command, make_reporter
-from codemae_cli.show import report_estimate, report_map
+from codemae_cli.console import command
+from codemae_cli.show import run_job
+from codemae_geo.progress import Reporter
 
 EXAMPLES = """Examples:
 
@@ -23,10 +23,8 @@ codemae predict hf:owner/landcover@3f2a9c1 s3://bucket/scene.tif --probabilities
 @command
 def predict(
     model: Annotated[str, typer.Argument(help="Segmentation model: name, file, or hf:OWNER/REPO@REVISION.")],
-    inputs: Annotated[
-        list[str], typer.Argument(metavar="INPUT...", help="Rasters of one scene: files, folders, URLs.")
-    ],
-    output: Annotated[Path, typer.Option("--output", "-o", help="Folder to create.")],
+    inputs: o.Inputs,
+    output: o.Output,
     probabilities: o.Probabilities = False,
     polygons: Annotated[bool, typer.Option(help="Also write polygons.")] = True,
     tta: o.Tta = False,
@@ -42,11 +40,11 @@ def predict(
     res: o.Res = None,
     src_crs: o.SrcCrs = None,
     gcps: o.Gcps = "tps",
-    bands: Annotated[str | None, typer.Option(help="Bands to use, e.g. 4,3,2.")] = None,
-    unit: Annotated[str, typer.Option(help="Unit of stored values.")] = "auto",
-    nodata: Annotated[float | None, typer.Option(help="Nodata value.")] = None,
-    assets: Annotated[str | None, typer.Option(help="Assets of a STAC item.")] = None,
-    stretch: Annotated[str, typer.Option(help="auto, minmax or LOW,HIGH.")] = "auto",
+    bands: o.Bands = None,
+    unit: o.Unit = "auto",
+    nodata: o.Nodata = None,
+    assets: o.Assets = None,
+    stretch: o.Stretch = "auto",
     json_: o.Json = False,
     progress: o.Progress = "auto",
     quiet: o.Quiet = False,
@@ -57,29 +55,19 @@ def predict(
 
     Writes classes.tif, confidence.tif, classes.gpkg (styled for QGIS) and summary.json into a new folder.
     """
+    arguments = dict(locals())
     from codemae_cli.parse import scene_request
-    from codemae_geo.inference.job import MapOptions
-    from codemae_geo.inference.segment import estimate_predict
-    from codemae_geo.inference.segment import predict as run
+    from codemae_geo.inference.request import RunOptions, Target
+    from codemae_geo.inference.segment import SegmentJob
 
-    reporter = make_reporter(progress, quiet)
-    arguments: dict[str, Any] = {
-        "aoi": aoi,
-        "bounds": bounds,
-        "dst_crs": dst_crs,
-        "res": res,
-        "options": MapOptions(window, overlap, blend, tta, batch_size, device, precision, probabilities),
-        "reporter": reporter,
-    }
-    try:
-        scene = scene_request(inputs, bands, src_crs, nodata, unit, assets, stretch, gcps)
-        if dry_run:
-            plan = estimate_predict(model, scene, **arguments)
-        else:
-            result = run(model, scene, output, polygons=polygons, overwrite=overwrite, **arguments)
-    finally:
-        close(reporter)
-    if dry_run:
-        report_estimate(plan, json_=json_, progress=progress)
-        return
-    report_map(result, json_=json_, progress=progress, quiet=quiet)
+    def open_job(reporter: Reporter) -> SegmentJob:
+        return SegmentJob.open(
+            model,
+            scene_request(arguments, "inputs"),
+            polygons=polygons,
+            target=o.fill(Target, arguments),
+            options=o.fill(RunOptions, arguments),
+            reporter=reporter,
+        )
+
+    run_job(open_job, arguments)

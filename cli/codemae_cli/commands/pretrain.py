@@ -15,6 +15,8 @@ EXAMPLES = """Examples:
 \b
 codemae pretrain small data.optical=scenes/optical data.sar=scenes/sar -o run
 codemae pretrain small data.optical=scenes/optical data.sar=scenes/sar -o run --resume
+codemae pretrain decur-small data.optical=scenes/optical data.sar=scenes/sar -o decur
+codemae pretrain cross-scale-small data.optical=scenes/optical data.sar=scenes/sar -o cross_scale
 codemae pretrain ablation data.root=OSPretrain train.devices=1 train.batch=256 model.cross=false -o no_cdr
 torchrun --nproc-per-node 8 -m codemae_cli pretrain base data.root=OSPretrain -o base
 """
@@ -22,7 +24,7 @@ torchrun --nproc-per-node 8 -m codemae_cli pretrain base data.root=OSPretrain -o
 
 @command
 def pretrain(
-    recipe: Annotated[str, typer.Argument(help="base, ablation, large, small, or a YAML file.")],
+    recipe: Annotated[str, typer.Argument(help="base, small, decur-small, cross-scale-small, ... or a YAML file.")],
     overrides: Annotated[
         list[str] | None, typer.Argument(metavar="KEY=VALUE...", help="Changes, e.g. train.epochs=10.")
     ] = None,
@@ -37,7 +39,7 @@ def pretrain(
     overwrite: o.Overwrite = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Prepare, check two batches, write nothing.")] = False,
 ) -> None:
-    """Pretrain a backbone on optical-SAR images with CoDe-MAE.
+    """Pretrain a backbone on optical-SAR images with CoDe-MAE, DeCUR or Cross-Scale MAE.
 
     The run directory gets recipe.yaml, run.json, log.csv, validation.csv, tensorboard/, checkpoint.pt and, at the end,
     encoder.safetensors, a model package.
@@ -46,9 +48,8 @@ def pretrain(
     from codemae_geo.progress import Reporter
 
     try:
-        from codemae_train.config import load_recipe
         from codemae_train.loop import train
-        from codemae_train.methods.pretrain import Pretraining
+        from codemae_train.methods import pretraining_method
         from lightning.fabric.utilities.rank_zero import rank_zero_only
     except ModuleNotFoundError as error:
         raise InputError(
@@ -58,14 +59,12 @@ def pretrain(
     changes = list(overrides or [])
     if skip_unreadable is not None:
         changes.append(f"data.skip_unreadable={skip_unreadable}")
-    loaded = load_recipe(recipe, changes)
-    folder = output or Path("runs") / loaded.name
+    method = pretraining_method(recipe, changes)
+    folder = output or Path("runs") / method.recipe.name
     first = getattr(rank_zero_only, "rank", 0) == 0  # of several processes one speaks
     reporter = make_reporter(progress, quiet) if first else Reporter()
     try:
-        result = train(
-            Pretraining(loaded), folder, resume=resume, dry_run=dry_run, overwrite=overwrite, reporter=reporter
-        )
+        result = train(method, folder, resume=resume, dry_run=dry_run, overwrite=overwrite, reporter=reporter)
     finally:
         close(reporter)
     if not first:

@@ -2,15 +2,34 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import ParamSpec, TypeVar
 
 from codemae_geo.errors import OutputError, param
-from codemae_geo.outputs import write_failure
+from codemae_geo.outputs import claimed, write_failure
 
 #: what a run that is interrupted says
 GOES_ON = "stopped; what is done is kept, and the same command goes on from there"
+
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def claims_output(function: Callable[P, R]) -> Callable[P, R]:
+    """Refuse a second run into the folder ``output`` at once, as long as the first one works."""
+    signature = inspect.signature(function)
+
+    @functools.wraps(function)
+    def run(*args: P.args, **kwargs: P.kwargs) -> R:
+        with claimed(Path(signature.bind(*args, **kwargs).arguments["output"]), temporary=["*.part"]):
+            return function(*args, **kwargs)
+
+    return run
 
 
 def begin(

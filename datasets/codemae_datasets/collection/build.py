@@ -24,7 +24,7 @@ from typing import Any, Literal
 import numpy as np
 from PIL import Image
 
-from codemae_datasets.collection._resume import GOES_ON, begin, write_whole
+from codemae_datasets.collection._resume import GOES_ON, begin, claims_output, write_whole
 from codemae_datasets.collection.stats import dtype_of, measure_rasters
 from codemae_datasets.ospretrain import UNPAIRED
 from codemae_datasets.public import dataset_class
@@ -132,6 +132,7 @@ class _Work:
         return self.dataset.items[self.index]
 
 
+@claims_output
 def build(
     roots: Sequence[str],
     output: Path,

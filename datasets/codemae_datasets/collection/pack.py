@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 
 from codemae_datasets._parquet import arrow
-from codemae_datasets.collection._resume import GOES_ON, begin, write_whole
+from codemae_datasets.collection._resume import GOES_ON, begin, claims_output, write_whole
 from codemae_datasets.ospretrain import UNPAIRED, decode_image, image_names, listed_names
 from codemae_datasets.packed import FORMAT, KINDS, read_manifest
 from codemae_geo.errors import InputError
@@ -67,6 +67,7 @@ class _Shard:
     entries: list[_Entry]
 
 
+@claims_output
 def pack(
     source: Path,
     output: Path,

@@ -1,0 +1,1 @@
+"""What maps, boxes and features are worth, over the libraries that define it."""
