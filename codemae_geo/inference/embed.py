@@ -185,7 +185,7 @@ class EmbedJob(Job[FeatureNetwork]):
     def estimate(self) -> dict[str, Any]:
         """See :meth:`Job.estimate`."""
         channels = self.predictor.channels
-        return self._estimate(channels, BLOCK * self.plan.width * 4 * channels, self._disk_bytes)
+        return self._estimate(channels, self.plan.window[0] * self.plan.width * 4 * channels, self._disk_bytes)
 
     @property
     def _disk_bytes(self) -> int:
@@ -375,17 +375,13 @@ class FeatureSink:
         self._stack = ExitStack()
         self.covariance = RunningCovariance(job.predictor.channels)
         self._writer = self._stack.enter_context(
-            RasterWriter(
+            RasterWriter.features(
                 path,
                 job.cells,
-                count=job.predictor.channels,
-                dtype="float32",
-                nodata=float("nan"),
-                overview_resampling="average",
-                band_names=[f"feature {i}" for i in range(job.predictor.channels)],
+                [f"feature {i}" for i in range(job.predictor.channels)],
+                half=self._half,
                 tags=job.tags(),
                 block=BLOCK,
-                half=self._half,
             )
         )
 
@@ -423,17 +419,7 @@ def write_components(job: EmbedJob, covariance: RunningCovariance, source: Path,
         The share of the variance that each explains.
     """
     components = covariance.components(3)
-    with RasterWriter(
-        path,
-        job.cells,
-        count=3,
-        nodata=0,
-        overview_resampling="average",
-        band_names=[f"component {i}" for i in (1, 2, 3)],
-        tags=job.tags(),
-        block=512,
-        rgb=True,
-    ) as writer:
+    with RasterWriter.picture(path, job.cells, [f"component {i}" for i in (1, 2, 3)], tags=job.tags()) as writer:
         for top, features in iter_rows(source, BLOCK):
             for row in range(0, features.shape[1], _ROWS):
                 part = features[:, row : row + _ROWS]

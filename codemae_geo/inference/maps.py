@@ -27,8 +27,8 @@ class MapJob(Job[Predictor]):
     def estimate(self) -> dict[str, Any]:
         """See :meth:`Job.estimate`."""
         count = self._band_count
-        blocks = 512 * self.plan.width * count
-        return self._estimate(self.predictor.channels, blocks, estimate_bytes(self.cells, count))
+        rows = self.plan.window[0] * self.plan.width * count
+        return self._estimate(self.predictor.channels, rows, estimate_bytes(self.cells, count))
 
     @property
     def _band_count(self) -> int:
@@ -83,31 +83,12 @@ class MapSink:
         stem = job.task.stem
         self.outputs = {"classes": folder / f"{stem}.tif", "confidence": folder / "confidence.tif"}
         open_ = self._stack.enter_context
-        self._classes = open_(
-            RasterWriter(self.outputs["classes"], job.grid, classes=classes, band_names=[stem], tags=tags)
-        )
-        self._confidence = open_(
-            RasterWriter(
-                self.outputs["confidence"],
-                job.grid,
-                overview_resampling="average",
-                band_names=["confidence"],
-                tags=tags,
-            )
-        )
+        self._classes = open_(RasterWriter.classes(self.outputs["classes"], job.grid, classes, stem, tags=tags))
+        self._confidence = open_(RasterWriter.probability(self.outputs["confidence"], job.grid, tags=tags))
         self._probabilities: RasterWriter | None = None
         if job.options.probabilities:
-            self.outputs["probabilities"] = folder / "probabilities.tif"
-            self._probabilities = open_(
-                RasterWriter(
-                    self.outputs["probabilities"],
-                    job.grid,
-                    count=len(classes),
-                    overview_resampling="average",
-                    band_names=classes.names,
-                    tags=tags,
-                )
-            )
+            path = self.outputs["probabilities"] = folder / "probabilities.tif"
+            self._probabilities = open_(RasterWriter.probability(path, job.grid, classes.names, tags=tags))
         self.pixels = np.zeros(len(classes), np.int64)
         self.area_m2 = np.zeros(len(classes))
 

@@ -1,15 +1,16 @@
 """Write a raster row by row and finish it as a Cloud Optimized GeoTIFF that opens styled in QGIS.
 
-Rows go into a tiled temporary GeoTIFF in a hidden folder beside the destination. Closing copies that file block by
-block through GDAL's COG driver (overviews by mode for classes, by average for probabilities), writes the side-cars, and
-moves everything into place; whatever goes wrong before leaves nothing behind.
+Rows go into a store (:mod:`codemae_geo.raster.store`) in a hidden folder beside the destination, as they come. Closing
+makes the Cloud Optimized GeoTIFF of them (overviews by mode for classes, by average for the rest), writes the
+side-cars, and moves everything into place; whatever goes wrong before leaves nothing behind.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal
@@ -27,9 +28,11 @@ from codemae_geo import styles
 from codemae_geo.classes import NODATA, ClassTable
 from codemae_geo.errors import OutputError
 from codemae_geo.outputs import Staging, check_space, write_failure
+from codemae_geo.raster.store import RowStore
 
 __all__ = [
     "PROBABILITY_STEPS",
+    "Layer",
     "OverviewResampling",
     "RasterWriter",
     "check_space",
@@ -54,181 +57,211 @@ def encode_probability(probability: NDArray[np.floating[Any]], valid: NDArray[np
 def estimate_bytes(grid: GeoBox, count: int = 1, dtype: str = "uint8") -> int:
     """Disk space, in bytes, that writing such a raster takes at its peak.
 
-    The temporary tiles and the finished file with its overviews (a third more) lie beside each other; both are
-    deflated, which at least halves the class, confidence and probability rasters of real scenes.
+    The stored rows, as they are in memory, and the finished file with its overviews (a third more) lie beside each
+    other; the file is deflated, which at least halves the class, confidence and probability rasters of real scenes.
     """
     height, width = grid.shape
     raw = height * width * count * np.dtype(dtype).itemsize
-    return int(raw * (1 + 4 / 3) / 2)
+    return int(raw * (1 + 4 / 3 / 2))
+
+
+@dataclass(frozen=True)
+class Layer:
+    """What a raster holds, and so how it is stored, reduced to overviews and shown.
+
+    Args:
+        band_names: one description for each band.
+        dtype: NumPy name of the pixel type.
+        nodata: value of pixels without an answer; overviews ignore them.
+        overviews: ``mode`` for classes (only values that occur), else ``average``.
+        table: palette, category names and style of a class raster.
+        probability: uint8 bands of :data:`PROBABILITY_STEPS` steps; the inverse is the bands' scale.
+        half: float32 values are stored in 16 bits; rows hold values that float16 has exactly.
+        rgb: three uint8 bands are red, green and blue.
+        block: width and height of the file's tiles in pixels, a multiple of 16.
+    """
+
+    band_names: Sequence[str]
+    dtype: str = "uint8"
+    nodata: float = NODATA
+    overviews: OverviewResampling = "average"
+    table: ClassTable | None = None
+    probability: bool = False
+    half: bool = False
+    rgb: bool = False
+    block: int = 512
+
+    @property
+    def count(self) -> int:
+        """Number of bands."""
+        return len(self.band_names)
+
+    @property
+    def scale(self) -> float | None:
+        """Factor from pixel value to physical value, where it is not 1."""
+        return 1 / PROBABILITY_STEPS if self.probability else None
+
+    @property
+    def creation(self) -> dict[str, Any]:
+        """Options of GDAL's COG driver."""
+        # differences of neighbours help smooth values and hurt class codes
+        predictor = "no" if self.overviews == "mode" else "yes"
+        bits = {"nbits": 16} if self.half else {}
+        return {"blocksize": self.block, "overview_resampling": self.overviews, "predictor": predictor, **bits}
 
 
 class RasterWriter:
-    """Context manager that writes rows from top to bottom and ends with a complete COG or with nothing.
+    """Context manager that takes rows from top to bottom and ends with a complete COG or with nothing.
 
-    Memory holds one row of blocks (``count * block * width`` values) besides GDAL's block cache, which the caller
-    bounds with ``rasterio.Env(GDAL_CACHEMAX=...)``.
+    Made by :meth:`classes`, :meth:`probability`, :meth:`features` or :meth:`picture`. Memory holds what
+    :meth:`write_rows` is given, besides GDAL's block cache, which the caller bounds with
+    ``rasterio.Env(GDAL_CACHEMAX=...)``.
+
+    Args:
+        path: the GeoTIFF to write; side-cars ``path.aux.xml`` and ``path`` with ``.qml``, ``.qmd`` go beside it.
+        grid: shape, transform and CRS of the raster.
+        layer: what it holds.
+        tags: metadata of the default domain (software, model, hashes, inputs, parameters); ``CLASSES``, the table as
+            JSON, is added.
+        overwrite: replace an existing file and its side-cars.
+
+    Raises:
+        OutputError: the file exists and ``overwrite`` is false; the folder is missing or read-only; disk full.
+        ValueError: the grid has no CRS.
     """
 
     def __init__(
         self,
         path: Path,
         grid: GeoBox,
+        layer: Layer,
         *,
-        count: int = 1,
-        dtype: str = "uint8",
-        nodata: float = NODATA,
-        overview_resampling: OverviewResampling = "mode",
-        classes: ClassTable | None = None,
-        band_names: Sequence[str] | None = None,
-        tags: dict[str, str] | None = None,
-        block: int = 512,
+        tags: Mapping[str, str] | None = None,
         overwrite: bool = False,
-        scale: float | None = None,
-        half: bool = False,
-        rgb: bool = False,
     ) -> None:
-        """Check the destination and open the temporary file.
-
-        Args:
-            path: the GeoTIFF to write; side-cars ``path.aux.xml`` and ``path`` with ``.qml``, ``.qmd`` go beside it.
-            grid: shape, transform and CRS of the raster.
-            count: number of bands.
-            dtype: NumPy name of the pixel type.
-            nodata: value of pixels without an answer; overviews ignore them.
-            overview_resampling: ``mode`` for classes (only values that occur), ``average`` for probabilities.
-            classes: palette, category names and style of a one-band class raster.
-            band_names: band descriptions, one for each band.
-            tags: metadata of the default domain (software, model, hashes, inputs, parameters); ``CLASSES``, the table
-                as JSON, is added.
-            block: width and height of the file's tiles in pixels, a multiple of 16.
-            overwrite: replace an existing file and its side-cars.
-            scale: factor from pixel value to physical value, written as the band scale. Default: 1/250 for uint8
-                with ``average`` overviews, that is, for probabilities; otherwise 1.
-            half: store float32 values in 16 bits; ``write_rows`` gets values that float16 holds exactly.
-            rgb: the three uint8 bands are red, green and blue.
-
-        Raises:
-            OutputError: the file exists and ``overwrite`` is false; the folder is missing or read-only; disk full.
-            ValueError: the grid has no CRS, or ``band_names`` do not match ``count``.
-        """
         if grid.crs is None:
             raise ValueError("a raster is only written with a CRS")
-        if band_names is not None and len(band_names) != count:
-            raise ValueError(f"{len(band_names)} band names for {count} bands")
         self.path = Path(path)
         self.grid = grid
-        self.classes = classes
+        self.layer = layer
         self._tags = dict(tags or {})
-        self._title = band_names[0] if band_names and count == 1 else self.path.stem
-        self._resampling = overview_resampling
-        self._block = block
-        self._needed = estimate_bytes(grid, count, "float16" if half else dtype)
-        self._is_probability = overview_resampling == "average" and dtype == "uint8" and not rgb
-        self._bits = {"nbits": 16} if half else {}
-        self._next_row = 0
-        self._written = 0
+        self._store: RowStore | None = None
         self._staging = Staging(self.path, overwrite=overwrite)
-        height, width = grid.shape
-        self._buffer = np.empty((count, min(block, height), width), dtype)
-        self._dataset: Any = None
         try:
             with self._disk_errors():
-                self._dataset = rasterio.open(
-                    self._staging.folder / "rows.tif",
-                    "w",
-                    driver="GTiff",
-                    width=width,
-                    height=height,
-                    count=count,
-                    dtype=dtype,
-                    nodata=nodata,
-                    crs=rasterio.CRS.from_wkt(grid.crs.to_wkt()),
-                    transform=grid.affine,
-                    tiled=True,
-                    blockxsize=block,
-                    blockysize=block,
-                    compress="deflate",
-                    zlevel=1,
-                    # overviews are made band by band; with hundreds of bands this is ten times as fast
-                    interleave="band",
-                    sparse_ok=True,
-                    # uint8 bands are classes here if not said otherwise: an alpha band would mask the overviews
-                    photometric="rgb" if rgb else "minisblack",
-                    alpha="no",
-                    bigtiff="if_safer",
-                    **self._bits,
+                self._store = RowStore(
+                    self._staging.folder, "rows", count=layer.count, width=grid.shape[1], dtype=layer.dtype
                 )
-                # the side-cars may get lost on the way; the file itself still knows its classes
-                own = {"CLASSES": json.dumps(classes.as_list())} if classes is not None else {}
-                self._dataset.update_tags(**{**own, **self._tags})
-                for index, name in enumerate(band_names or (), start=1):
-                    self._dataset.set_band_description(index, name)
-                if scale is None and self._is_probability:
-                    scale = 1 / PROBABILITY_STEPS
-                if scale is not None:
-                    self._dataset.scales = (scale,) * count
-                if classes is not None and count == 1:
-                    self._dataset.write_colormap(1, styles.palette(classes))
         except BaseException:
             self.abort()
             raise
 
+    @classmethod
+    def classes(
+        cls,
+        path: Path,
+        grid: GeoBox,
+        table: ClassTable | None,
+        name: str = "classes",
+        *,
+        tags: Mapping[str, str] | None = None,
+        block: int = 512,
+        overwrite: bool = False,
+    ) -> RasterWriter:
+        """A band of class values, 255 where nothing was analysed, styled by its table if there is one."""
+        layer = Layer([name], overviews="mode", table=table, block=block)
+        return cls(path, grid, layer, tags=tags, overwrite=overwrite)
+
+    @classmethod
+    def probability(
+        cls,
+        path: Path,
+        grid: GeoBox,
+        names: Sequence[str] = ("confidence",),
+        *,
+        tags: Mapping[str, str] | None = None,
+        overwrite: bool = False,
+    ) -> RasterWriter:
+        """Bands of probabilities as :func:`encode_probability` makes them."""
+        return cls(path, grid, Layer(names, probability=True), tags=tags, overwrite=overwrite)
+
+    @classmethod
+    def features(
+        cls,
+        path: Path,
+        grid: GeoBox,
+        names: Sequence[str],
+        *,
+        half: bool = False,
+        tags: Mapping[str, str] | None = None,
+        block: int = 512,
+        overwrite: bool = False,
+    ) -> RasterWriter:
+        """Bands of float32 values, NaN where there is none; with ``half`` 16 bits are kept of each."""
+        layer = Layer(names, dtype="float32", nodata=float("nan"), half=half, block=block)
+        return cls(path, grid, layer, tags=tags, overwrite=overwrite)
+
+    @classmethod
+    def picture(
+        cls,
+        path: Path,
+        grid: GeoBox,
+        names: Sequence[str],
+        *,
+        tags: Mapping[str, str] | None = None,
+        overwrite: bool = False,
+    ) -> RasterWriter:
+        """Three uint8 bands that are shown as red, green and blue, 0 where there is nothing."""
+        return cls(path, grid, Layer(names, nodata=0, rgb=True), tags=tags, overwrite=overwrite)
+
     def write_rows(self, row0: int, data: NDArray[Any]) -> None:
-        """Append rows.
+        """Append rows, which are then stored and journalled.
 
         Args:
-            row0: index of the first row of ``data``; rows come in order, in chunks of any height.
+            row0: index of the first row of ``data``; rows come in order, in strips of any height.
             data: ``[rows, width]`` or ``[count, rows, width]``.
 
         Raises:
             OutputError: the disk is full.
             ValueError: a wrong shape, or rows out of order.
         """
+        assert self._store is not None
         data = data[None] if data.ndim == 2 else data
-        count, _, width = self._buffer.shape
-        rows = data.shape[1]
-        if data.shape != (count, rows, width) or row0 != self._next_row or row0 + rows > self.grid.shape[0]:
+        height, width = self.grid.shape
+        count, rows = self.layer.count, data.shape[1]
+        if data.shape != (count, rows, width) or row0 != self._store.rows or row0 + rows > height:
             raise ValueError(
-                f"got {data.shape} at row {row0}, expected [{count}, rows, {width}] at row {self._next_row} "
-                f"of {self.grid.shape[0]}"
+                f"got {data.shape} at row {row0}, expected [{count}, rows, {width}] at row {self._store.rows}"
+                f" of {height}"
             )
-        taken = 0
-        while taken < rows:
-            start = self._next_row - self._written
-            step = min(self._buffer.shape[1] - start, rows - taken)
-            self._buffer[:, start : start + step] = data[:, taken : taken + step]
-            taken += step
-            self._next_row += step
-            if self._next_row - self._written == self._buffer.shape[1]:
-                self._flush()
+        with self._disk_errors():
+            self._store.append(data)
 
     def close(self) -> None:
-        """Finish: copy to a COG, write the side-cars, move them into place.
+        """Finish: make the COG, write the side-cars, move them into place.
 
         Raises:
             OutputError: the disk is full.
             ValueError: rows are missing.
         """
-        if self._dataset is None:
+        if self._store is None:
             return
         try:
-            if self._next_row != self.grid.shape[0]:
-                raise ValueError(f"only {self._next_row} of {self.grid.shape[0]} rows were written")
-            if self._next_row > self._written:
-                self._flush()
+            if self._store.rows != self.grid.shape[0]:
+                raise ValueError(f"only {self._store.rows} of {self.grid.shape[0]} rows were written")
             with self._disk_errors():
-                self._dataset.close()
-                self._copy_to_cog()
+                self._store.close()
+                self._make_cog(self._store)
                 self._staging.publish(*self._write_sidecars(), self.path.name)
         finally:
             self.abort()
 
     def abort(self) -> None:
         """Drop everything that is not finished; does nothing after :meth:`close`."""
-        if self._dataset is not None:
-            with suppress(*_WRITE_ERRORS):
-                self._dataset.close()
-            self._dataset = None
+        if self._store is not None:
+            with suppress(OSError):
+                self._store.close()
+            self._store = None
         self._staging.discard()
 
     def __enter__(self) -> RasterWriter:
@@ -242,47 +275,48 @@ class RasterWriter:
         else:
             self.abort()
 
-    def _flush(self) -> None:
-        rows = self._next_row - self._written
-        window = Window(0, self._written, self._buffer.shape[2], rows)
-        with self._disk_errors():
-            self._dataset.write(self._buffer[:, :rows], window=window)
-        self._written = self._next_row
-
-    def _copy_to_cog(self) -> None:
-        target = self._staging.folder / self.path.name
-        source = self._staging.folder / "rows.tif"
+    def _make_cog(self, store: RowStore) -> None:
+        source, target = self._staging.folder / "rows.vrt", self._staging.folder / self.path.name
+        layer, table = self.layer, self.layer.table
+        # the side-cars may get lost on the way; the file itself still knows its classes
+        own = {"CLASSES": json.dumps(table.as_list())} if table is not None else {}
+        store.write_vrt(
+            source,
+            self.grid,
+            nodata=layer.nodata,
+            band_names=layer.band_names,
+            tags={**own, **self._tags},
+            scale=layer.scale,
+            palette=None if table is None else styles.palette(table),
+            rgb=layer.rgb,
+        )
         rasterio.shutil.copy(
             source,
             target,
             driver="COG",
             compress="deflate",
-            # differences of neighbours help smooth values and hurt class codes
-            predictor="no" if self._resampling == "mode" else "yes",
-            blocksize=self._block,
             overviews="ignore_existing",
-            overview_resampling=self._resampling,
             bigtiff="if_safer",
             num_threads="all_cpus",
-            **self._bits,
+            **layer.creation,
         )
         # A full disk can strike while GDAL writes the last blocks on closing: what cannot be read back was not written.
         with rasterio.open(target) as finished:
             height, width = finished.shape
             finished.read(window=Window(width - 1, height - 1, 1, 1))
             finished.read(window=Window(0, 0, 1, 1))
-        source.unlink()
 
     def _write_sidecars(self) -> list[str]:
         """Write the side-cars into the staging folder and name them."""
         texts: dict[str, str] = {}
-        if self.classes is not None and self._resampling == "mode":
-            texts[f"{self.path.name}.aux.xml"] = styles.aux_xml(self.classes)
-            texts[f"{self.path.stem}.qml"] = styles.raster_qml(self.classes)
-        elif self._is_probability:
+        if self.layer.table is not None:
+            texts[f"{self.path.name}.aux.xml"] = styles.aux_xml(self.layer.table)
+            texts[f"{self.path.stem}.qml"] = styles.raster_qml(self.layer.table)
+        elif self.layer.probability:
             texts[f"{self.path.stem}.qml"] = styles.confidence_qml()
         if self._tags:
-            texts[f"{self.path.stem}.qmd"] = styles.metadata_qmd(self._title, self._tags)
+            title = self.layer.band_names[0] if self.layer.count == 1 else self.path.stem
+            texts[f"{self.path.stem}.qmd"] = styles.metadata_qmd(title, self._tags)
         for name, text in texts.items():
             (self._staging.folder / name).write_text(text, encoding="utf-8")
         return list(texts)
@@ -294,4 +328,5 @@ class RasterWriter:
         except OutputError:
             raise
         except _WRITE_ERRORS as error:
-            raise write_failure(error, self.path, self._needed) from error
+            needed = estimate_bytes(self.grid, self.layer.count, "float16" if self.layer.half else self.layer.dtype)
+            raise write_failure(error, self.path, needed) from error

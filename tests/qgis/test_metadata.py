@@ -44,9 +44,7 @@ def test_layer_metadata(tmp_path: Path) -> None:
         "SOFTWARE": "codemae-geo 1", "MODEL": "damage-tiny-optical 1", "MODEL_SHA256": "ab" * 32,
         "INPUTS": json.dumps(inputs), "DATE": "2026-01-02T03:04:05+00:00",
     }  # fmt: skip
-    with RasterWriter(
-        tmp_path / "damage.tif", grid, classes=DAMAGE_CLASSES, band_names=["damage"], tags=tags
-    ) as writer:
+    with RasterWriter.classes(tmp_path / "damage.tif", grid, DAMAGE_CLASSES, "damage", tags=tags) as writer:
         writer.write_rows(0, np.zeros(grid.shape, np.uint8))
     keep = {k: v for k, v in os.environ.items() if k in {"PATH", "HOME", "LANG", "LC_ALL"}}
     done = subprocess.run(

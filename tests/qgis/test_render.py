@@ -67,9 +67,9 @@ def outputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("outputs")
     values = QUARTERS.copy()
     values[:20] = NODATA
-    with RasterWriter(folder / "damage.tif", GRID, classes=DAMAGE_CLASSES) as writer:
+    with RasterWriter.classes(folder / "damage.tif", GRID, DAMAGE_CLASSES) as writer:
         writer.write_rows(0, values)
-    with RasterWriter(folder / "confidence.tif", GRID, overview_resampling="average") as writer:
+    with RasterWriter.probability(folder / "confidence.tif", GRID) as writer:
         writer.write_rows(0, encode_probability(np.full(values.shape, 0.75), values != NODATA))
     boxes = [
         shapely.box(

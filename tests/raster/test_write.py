@@ -42,7 +42,7 @@ def _classes(height: int, width: int) -> NDArray[np.uint8]:
 def test_any_chunks_give_the_array(tmp_path: Path, height: int, width: int, chunks: list[int]) -> None:
     values = _classes(height, width)
     path = tmp_path / "c.tif"
-    with RasterWriter(path, _grid(height, width), classes=DAMAGE_CLASSES, block=32, overwrite=True) as writer:
+    with RasterWriter.classes(path, _grid(height, width), DAMAGE_CLASSES, block=32, overwrite=True) as writer:
         row = 0
         for rows in [*chunks, height]:
             part = values[row : row + rows]
@@ -63,7 +63,7 @@ def test_any_chunks_give_the_array(tmp_path: Path, height: int, width: int, chun
 )
 def test_grid_is_exact(tmp_path: Path, affine: Affine, crs: str) -> None:
     grid = _grid(70, 90, affine, crs)
-    with RasterWriter(tmp_path / "c.tif", grid, classes=DAMAGE_CLASSES, block=32) as writer:
+    with RasterWriter.classes(tmp_path / "c.tif", grid, DAMAGE_CLASSES, block=32) as writer:
         writer.write_rows(0, _classes(70, 90))
     with rasterio.open(tmp_path / "c.tif") as written:
         assert written.shape == (70, 90)
@@ -74,9 +74,7 @@ def test_grid_is_exact(tmp_path: Path, affine: Affine, crs: str) -> None:
 def test_class_raster_is_a_styled_cog(tmp_path: Path) -> None:
     values = _classes(1300, 1100)
     tags = {"software": "codemae-geo 0", "model": "tiny", "inputs": '["pre.tif", "post.tif"]'}
-    with RasterWriter(
-        tmp_path / "c.tif", _grid(1300, 1100), classes=DAMAGE_CLASSES, band_names=["damage"], tags=tags
-    ) as writer:
+    with RasterWriter.classes(tmp_path / "c.tif", _grid(1300, 1100), DAMAGE_CLASSES, "damage", tags=tags) as writer:
         writer.write_rows(0, values)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["c.qmd", "c.qml", "c.tif", "c.tif.aux.xml"]
     with rasterio.open(tmp_path / "c.tif") as written:
@@ -99,7 +97,7 @@ def test_class_raster_is_a_styled_cog(tmp_path: Path) -> None:
 def test_overviews_take_the_most_frequent_class(tmp_path: Path) -> None:
     block = np.array([[1, 1], [1, 3]], np.uint8)
     values = np.tile(block, (300, 300))
-    with RasterWriter(tmp_path / "c.tif", _grid(600, 600), classes=DAMAGE_CLASSES) as writer:
+    with RasterWriter.classes(tmp_path / "c.tif", _grid(600, 600), DAMAGE_CLASSES) as writer:
         writer.write_rows(0, values)
     with rasterio.open(tmp_path / "c.tif", overview_level=0) as overview:
         assert (overview.read(1) == 1).all()
@@ -112,13 +110,7 @@ def test_probabilities_carry_names_scale_and_averaged_overviews(tmp_path: Path) 
     valid[:100] = False
     raw = encode_probability(probability, valid)
     assert raw[:, valid].max() <= 250
-    with RasterWriter(
-        tmp_path / "p.tif",
-        _grid(600, 600),
-        count=4,
-        overview_resampling="average",
-        band_names=DAMAGE_CLASSES.names,
-    ) as writer:
+    with RasterWriter.probability(tmp_path / "p.tif", _grid(600, 600), DAMAGE_CLASSES.names) as writer:
         writer.write_rows(0, raw[:, :333])
         writer.write_rows(333, raw[:, 333:])
     with rasterio.open(tmp_path / "p.tif") as written:
@@ -140,9 +132,7 @@ def test_encode_probability_treats_nan_and_out_of_range() -> None:
 
 def test_float_raster(tmp_path: Path) -> None:
     values = np.random.default_rng(0).normal(size=(2, 40, 50)).astype(np.float32)
-    with RasterWriter(
-        tmp_path / "f.tif", _grid(40, 50), count=2, dtype="float32", nodata=np.nan, overview_resampling="average"
-    ) as writer:
+    with RasterWriter.features(tmp_path / "f.tif", _grid(40, 50), ["a", "b"]) as writer:
         writer.write_rows(0, values)
     with rasterio.open(tmp_path / "f.tif") as written:
         np.testing.assert_array_equal(written.read(), values)
@@ -153,26 +143,26 @@ def test_float_raster(tmp_path: Path) -> None:
 def test_existing_file_needs_overwrite_and_stale_sidecars_go(tmp_path: Path) -> None:
     path = tmp_path / "c.tif"
     for kwargs in ({}, {"overwrite": True}):
-        with RasterWriter(path, _grid(20, 20), classes=DAMAGE_CLASSES, **kwargs) as writer:
+        with RasterWriter.classes(path, _grid(20, 20), DAMAGE_CLASSES, **kwargs) as writer:
             writer.write_rows(0, _classes(20, 20))
     with pytest.raises(OutputError, match="overwrite"):
-        RasterWriter(path, _grid(20, 20))
+        RasterWriter.classes(path, _grid(20, 20), None)
     (tmp_path / "c.qmd").write_text("metadata of the old raster")
-    with RasterWriter(path, _grid(20, 20), overwrite=True) as writer:
+    with RasterWriter.classes(path, _grid(20, 20), None, overwrite=True) as writer:
         writer.write_rows(0, _classes(20, 20))
     assert [p.name for p in tmp_path.iterdir()] == ["c.tif"]
 
 
 def test_missing_folder_is_named(tmp_path: Path) -> None:
     with pytest.raises(OutputError, match="folder"):
-        RasterWriter(tmp_path / "no" / "c.tif", _grid(20, 20))
+        RasterWriter.classes(tmp_path / "no" / "c.tif", _grid(20, 20), None)
 
 
 @pytest.mark.parametrize("stop", [KeyboardInterrupt, RuntimeError, MemoryError])
 def test_interrupted_write_leaves_nothing_and_keeps_the_old_file(tmp_path: Path, stop: type[BaseException]) -> None:
     path = tmp_path / "c.tif"
     path.write_bytes(b"the old one")
-    with pytest.raises(stop), RasterWriter(path, _grid(100, 20), block=32, overwrite=True) as writer:
+    with pytest.raises(stop), RasterWriter.classes(path, _grid(100, 20), None, block=32, overwrite=True) as writer:
         writer.write_rows(0, _classes(50, 20))
         raise stop
     assert [p.name for p in tmp_path.iterdir()] == ["c.tif"]
@@ -182,18 +172,21 @@ def test_interrupted_write_leaves_nothing_and_keeps_the_old_file(tmp_path: Path,
 def test_missing_rows_and_wrong_order_are_refused(tmp_path: Path) -> None:
     with (
         pytest.raises(ValueError, match="only 10 of 20 rows"),
-        RasterWriter(tmp_path / "c.tif", _grid(20, 20)) as writer,
+        RasterWriter.classes(tmp_path / "c.tif", _grid(20, 20), None) as writer,
     ):
         writer.write_rows(0, _classes(10, 20))
     for row, shape in [(5, (5, 20)), (0, (5, 19)), (0, (21, 20)), (0, (2, 5, 20))]:
-        with pytest.raises(ValueError, match="expected"), RasterWriter(tmp_path / "c.tif", _grid(20, 20)) as writer:
+        with (
+            pytest.raises(ValueError, match="expected"),
+            RasterWriter.classes(tmp_path / "c.tif", _grid(20, 20), None) as writer,
+        ):
             writer.write_rows(row, np.zeros(shape, np.uint8))
     assert not list(tmp_path.iterdir())
 
 
 def test_grid_without_crs_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="CRS"):
-        RasterWriter(tmp_path / "c.tif", GeoBox((5, 5), UTM, None))
+        RasterWriter.classes(tmp_path / "c.tif", GeoBox((5, 5), UTM, None), None)
     assert not list(tmp_path.iterdir())
 
 
@@ -209,7 +202,7 @@ def test_full_disk_is_said_and_leaves_nothing(tiny_disk: Callable[[str], Path], 
     noise = np.random.default_rng(0).integers(0, 250, (size, size)).astype(np.uint8)
     with (
         pytest.raises(OutputError, match="disk full while writing") as caught,
-        RasterWriter(disk / "c.tif", _grid(size, size)) as writer,
+        RasterWriter.classes(disk / "c.tif", _grid(size, size), None) as writer,
     ):
         writer.write_rows(0, noise)
     assert "bytes free" in (caught.value.found or "")
@@ -233,7 +226,8 @@ def test_file_size_limit_is_said_and_leaves_nothing(tmp_path: Path, limit_kib: i
         resource.setrlimit(resource.RLIMIT_FSIZE, ({limit_kib} * 1024, {limit_kib} * 1024))
         noise = np.random.default_rng(0).integers(0, 250, (900, 1000)).astype(np.uint8)
         try:
-            with RasterWriter(Path("c.tif"), GeoBox((900, 1000), Affine(1, 0, 0, 0, -1, 0), "EPSG:32631")) as writer:
+            grid = GeoBox((900, 1000), Affine(1, 0, 0, 0, -1, 0), "EPSG:32631")
+            with RasterWriter.classes(Path("c.tif"), grid, None) as writer:
                 writer.write_rows(0, noise)
         except OutputError as error:
             print(error.message)

@@ -41,7 +41,7 @@ def _box(col0: float, row0: float, col1: float, row1: float, affine: Affine = AF
 
 
 def _write(folder: Path, values: NDArray[np.uint8], grid: GeoBox = GRID) -> Path:
-    with RasterWriter(folder / "class.tif", grid, classes=DAMAGE_CLASSES, overwrite=True) as writer:
+    with RasterWriter.classes(folder / "class.tif", grid, DAMAGE_CLASSES, overwrite=True) as writer:
         writer.write_rows(0, values)
     return folder / "class.tif"
 
@@ -52,7 +52,7 @@ def _aggregate(folder: Path, shapes: list[Any], values: NDArray[np.uint8], **kwa
     frame = gpd.GeoDataFrame(geometry=shapes, crs=grid.crs.to_wkt())
     confidence = kwargs.pop("confidence", None)
     if confidence is not None:
-        with RasterWriter(folder / "conf.tif", grid, overview_resampling="average", overwrite=True) as writer:
+        with RasterWriter.probability(folder / "conf.tif", grid, overwrite=True) as writer:
             writer.write_rows(0, confidence)
     out = folder / "b.gpkg"
     aggregate_buildings(
@@ -269,7 +269,7 @@ def test_wrong_rasters_are_refused_and_leave_no_file(tmp_path: Path) -> None:
     frame = gpd.GeoDataFrame(geometry=[_box(1, 1, 4, 4)], crs=32631)
     other = GeoBox((20, 30), Affine(2, 0, 400001, 0, -2, 5000000), "EPSG:32631")
     path = _write(tmp_path, np.zeros((20, 30), np.uint8))
-    with RasterWriter(tmp_path / "conf.tif", other) as writer:
+    with RasterWriter.classes(tmp_path / "conf.tif", other, None) as writer:
         writer.write_rows(0, np.zeros((20, 30), np.uint8))
     with pytest.raises(InputError, match="another grid"):
         aggregate_buildings(frame, path, tmp_path / "conf.tif", DAMAGE_CLASSES, out=tmp_path / "b.gpkg")

@@ -97,7 +97,7 @@ MakeRaster = Callable[..., Path]
 @pytest.fixture
 def make_raster(tmp_path: Path) -> MakeRaster:
     def make(values: NDArray[np.uint8], grid: GeoBox, name: str = "class.tif") -> Path:
-        with RasterWriter(tmp_path / name, grid, classes=DAMAGE_CLASSES) as writer:
+        with RasterWriter.classes(tmp_path / name, grid, DAMAGE_CLASSES) as writer:
             writer.write_rows(0, values)
         return tmp_path / name
 
@@ -145,7 +145,7 @@ def test_confidence_is_the_mean_over_the_region(
 ) -> None:
     rng = np.random.default_rng(2)
     raw = encode_probability(rng.random(blobs.shape), blobs != NODATA)
-    with RasterWriter(tmp_path / "conf.tif", UTM, overview_resampling="average") as writer:
+    with RasterWriter.probability(tmp_path / "conf.tif", UTM) as writer:
         writer.write_rows(0, raw)
     path = make_raster(blobs, UTM)
     found = {}
