@@ -107,7 +107,7 @@ class CrossScale(PairMethod):
             if self.recipe.model.norm_order == "pre":
                 raise ModelError(
                     f"{path.name} has the other order of norms",
-                    found="post-norm blocks, as the published program writes them with --use_xformers",
+                    found="post-norm blocks, as the published program writes them with xformers",
                     expected="pre-norm blocks",
                     hint="set model.norm_order=post",
                 )

@@ -13,8 +13,8 @@ from typing import Any, Literal
 import torch
 from codemae_datasets.pairs import PairSource
 from codemae_train.config import BaseRecipe, Beta, DataConfig, Part
+from codemae_train.lars import LARS
 from codemae_train.methods.pairs import KEYS, Modality, PairMethod, PairTrain
-from codemae_train.optim import Lars
 from codemae_train.run import Run
 from codemae_train.views import ViewConfig, make_view
 from lightning.fabric import Fabric
@@ -132,7 +132,7 @@ class Decur(PairMethod):
             {"params": vectors, "lr": train.lr_vectors, "base_lr": train.lr_vectors},
         ]
         if train.optimizer == "lars":
-            return Lars(groups, lr=train.lr, weight_decay=train.weight_decay)
+            return LARS(groups, lr=train.lr, weight_decay=train.weight_decay)
         return torch.optim.AdamW(groups, lr=train.lr, betas=train.betas, weight_decay=train.weight_decay)
 
     def losses(
