@@ -262,7 +262,8 @@ def check_classes(contract: ModelContract) -> None:
 
 def find_boxes(job: DetectJob) -> tuple[Boxes, engine.EngineStats]:
     """All boxes of all windows in pixels of the grid, less those below the threshold, cut ones that a neighbour sees
-    better, and those whose middle was not analysed."""
+    better, and those whose middle was not analysed.
+    """
     plan, reporter, threshold = job.plan, job.reporter, job.parameters["score_threshold"]
     stats = engine.EngineStats()
     parts: list[Boxes] = []

@@ -111,7 +111,7 @@ def pad(
 
 
 def distort(image: Tensor, g: torch.Generator) -> Tensor:
-    """mmsegmentation's photometric distortion, each part with probability one half; grey images have no hue."""
+    """Photometric distortion as in mmsegmentation, each part with probability one half; grey images have no hue."""
     first = uniform(g, 0, 1) < 0.5
     draws = [(uniform(g, 0, 1) < 0.5, uniform(g, -1, 1)) for _ in range(4)]
     (brighten, shift), (contrast, share), (saturate, more), (tint, hue) = draws
@@ -130,7 +130,7 @@ def distort(image: Tensor, g: torch.Generator) -> Tensor:
 
 
 def jitter(image: Tensor, g: torch.Generator) -> Tensor:
-    """torchvision's ColorJitter(.2, .2, .2, .1) with probability .8, its parts in random order."""
+    """Torchvision's ColorJitter(.2, .2, .2, .1) with probability .8, its parts in random order."""
     apply, order = uniform(g, 0, 1) < 0.8, torch.randperm(4, generator=g).tolist()
     brightness, contrast, saturation = (uniform(g, 0.8, 1.2) for _ in range(3))
     hue = uniform(g, -0.1, 0.1)

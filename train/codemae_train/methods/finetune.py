@@ -162,7 +162,8 @@ class FinetuneTrain(LoopConfig):
 
 class EvaluateConfig(Part):
     """How it is evaluated: windows of ``window`` every ``stride`` pixels, logits averaged; classification: the shorter
-    side resized to ``resize`` and the middle ``crop`` taken."""
+    side resized to ``resize`` and the middle ``crop`` taken.
+    """
 
     window: int = Field(default=512, ge=32)
     stride: int = Field(default=256, ge=1)
