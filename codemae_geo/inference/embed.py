@@ -1,4 +1,4 @@
-"""From a scene to dense features: one vector for every cell of 16, 8 or 4 pixels, from a backbone of any package."""
+"""From a scene to dense features: one vector for every cell of 32 to 4 pixels, from a backbone of any package."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from codemae_geo.inference.components import SPREAD, RunningCovariance
 from codemae_geo.inference.job import Job, MapResult, combine_regions, crop_to_aoi, whole_cells
 from codemae_geo.inference.predictor import WindowNetwork
 from codemae_geo.inference.request import Bounds, RunOptions, SceneLike, Target, as_request
-from codemae_geo.models.encoder import TOKENIZER
-from codemae_geo.models.hivit import PATCH, HiViT, Modality, levels_to_map
+from codemae_geo.models.encoder import Encoder, find_encoder
+from codemae_geo.models.hivit import PATCH
 from codemae_geo.outputs import check_space
 from codemae_geo.progress import Reporter
 from codemae_geo.raster.align import target_grid
@@ -36,7 +36,7 @@ SensorFamily = Literal["optical", "sar"]
 FeatureType = Literal["float16", "float32"]
 
 #: pixels of a cell along either axis, finest last
-STRIDES = (16, 8, 4)
+STRIDES = (32, 16, 8, 4)
 #: side of the file's tiles in cells: a tile holds every band, so it is as small as a COG allows
 BLOCK = 128
 #: rows of cells that are projected at once, in float64
@@ -44,31 +44,28 @@ _ROWS = 16
 
 
 class DenseFeatures(nn.Module):
-    """A backbone as a map of features.
+    """An encoder as a map of features.
 
     Args:
-        backbone: of any package.
-        modality: the tokenizer that the image goes through.
-        stride: 16 gives the tokens of the last attention block, 8 and 4 the pyramid levels of these strides.
+        encoder: of any package.
+        sensor: of the image.
+        stride: of the map, see :class:`codemae_geo.models.encoder.Encoder`.
     """
 
-    def __init__(self, backbone: HiViT, modality: Modality, stride: int) -> None:
+    def __init__(self, encoder: Encoder, sensor: SensorFamily, stride: int) -> None:
         super().__init__()
-        self.backbone = backbone
-        self.modality: Modality = modality
+        self.encoder = encoder
+        self.sensor: SensorFamily = sensor
         self.stride = stride
 
     @property
     def channels(self) -> int:
         """Length of a feature vector."""
-        return self.backbone.embed_dim if self.stride == PATCH else int(self.backbone.feature_info[0]["num_chs"])
+        return self.encoder.width(self.stride)
 
     def forward(self, image: Tensor) -> Tensor:
-        """``[B, 3, H, W]`` with sides that divide by 16 -> ``[B, channels, H / stride, W / stride]``."""
-        features = self.backbone.forward_stages(image, self.modality)
-        if self.stride == PATCH:
-            return levels_to_map(features.tokens[:, :, None, None], features.grid)
-        return levels_to_map(self.backbone.forward_levels(features)[(4, 8).index(self.stride)], features.grid)
+        """``[B, 3, H, W]`` with sides that the stride divides -> ``[B, channels, H / stride, W / stride]``."""
+        return self.encoder.dense(image, self.sensor, self.stride)
 
 
 class FeatureNetwork(WindowNetwork[NDArray[np.float32]]):
@@ -132,7 +129,7 @@ class EmbedJob(Job[FeatureNetwork]):
             raise InputError(
                 "there are no features of this stride",
                 found=param("stride", stride),
-                expected="16, 8 or 4",
+                expected="32, 16, 8 or 4",
                 option="stride",
             )
         with gdal_env(), reporter.stage("check"):
@@ -142,7 +139,7 @@ class EmbedJob(Job[FeatureNetwork]):
             info = inspect(expand_paths(names, "image")[0])
             spec = choose_input(package.contract, backbone, sensor, info, bands_asked=request.bands is not None)
             reporter.log(f"sensor: {spec.family}")
-            module = DenseFeatures(backbone, TOKENIZER[spec.family], stride)
+            module = DenseFeatures(backbone, spec.family, stride)
             contract = package.contract.model_copy(update={"inputs": [spec]})
             package = replace(package, contract=contract, module=module)
             opened = request.open(spec)
@@ -154,7 +151,8 @@ class EmbedJob(Job[FeatureNetwork]):
                 grid, inside = crop_to_aoi(grid, target.aoi, stride)
                 regions.append(inside)
             window = options.window or contract.window
-            options = replace(options, window=max(window // PATCH, 1) * PATCH)
+            multiple = max(PATCH, stride)
+            options = replace(options, window=max(window // multiple, 1) * multiple)
             batch = options.batch_size
             job = cls(
                 package,
@@ -177,7 +175,7 @@ class EmbedJob(Job[FeatureNetwork]):
                 },
                 reads=[target.aoi],
                 stride=stride,
-                multiple=PATCH,
+                multiple=multiple,
             )
         job.dtype = dtype
         return job
@@ -252,12 +250,13 @@ def embed(
     least half of its pixels are valid and asked for. The result is never in memory as a whole.
 
     Args:
-        model: name, file or hub address of a package with a HiViT backbone; a pretrained one has the task embedding.
+        model: name, file or hub address of a package with a backbone; a pretrained one has the task embedding.
         scene: one file or many of one date.
         out: folder to create: ``embedding.tif`` (one band per dimension, nodata NaN), ``components.tif`` (the first
             three principal components as red, green and blue, nodata 0), ``summary.json``.
         sensor: the tokenizer to use; None guesses from the scene.
-        stride: pixels of a cell along either axis: 16 gives the tokens of the last block, 8 and 4 the pyramid's levels.
+        stride: pixels of a cell along either axis: 16 gives the tokens of a HiViT's
+            last block, 8 and 4 its pyramid's levels; 32, 16 and 8 the last layers of DeCUR's ResNets.
         dtype: how features are stored; float16 keeps three digits.
         keep_positions: leave the features as the network gives them.
         dst_crs, res, bounds, aoi: where, see :class:`Target`.
@@ -286,32 +285,31 @@ def embed(
     return job.run(out, overwrite=overwrite)
 
 
-def find_backbone(package: ModelPackage, stride: int) -> HiViT:
-    """The backbone of a package: the network itself, or its encoder.
+def find_backbone(package: ModelPackage, stride: int) -> Encoder:
+    """The encoder of a package: the network itself, or its part.
 
     Raises:
-        ModelError: it has none, or none with a pyramid where the stride needs one.
+        ModelError: it has none, or no map of the stride.
     """
-    for module in (package.module, getattr(package.module, "encoder", None)):
-        if isinstance(module, HiViT):
-            if stride != PATCH and module.num_outs == 1:
-                raise ModelError(
-                    f"the backbone of {package.contract.name} has no features of stride {stride}",
-                    found="a backbone without a pyramid",
-                    expected=param("stride", PATCH),
-                    option="stride",
-                )
-            return module
-    raise ModelError(
-        f"the model {package.contract.name} has no backbone to take features from",
-        found=f"architecture {package.contract.architecture.name}",
-        expected="a package with a HiViT backbone, such as the encoder.safetensors of codemae pretrain",
-    )
+    encoder = find_encoder(package.module)
+    if encoder is None:
+        raise ModelError(
+            f"the model {package.contract.name} has no backbone to take features from",
+            found=f"architecture {package.contract.architecture.name}",
+            expected="a package with a backbone, such as the encoder.safetensors of codemae pretrain",
+        )
+    if stride not in encoder.strides:
+        raise ModelError(
+            f"the backbone of {package.contract.name} has no features of stride {stride}",
+            expected=param("stride", " or ".join(map(str, encoder.strides))),
+            option="stride",
+        )
+    return encoder
 
 
 def choose_input(
     contract: ModelContract,
-    backbone: HiViT,
+    backbone: Encoder,
     sensor: SensorFamily | None,
     info: dict[str, Any],
     *,
@@ -330,7 +328,7 @@ def choose_input(
         ModelError: the model does not take this sensor.
         InputError: the scene is plainly of the other sensor, or cannot be told and both are possible.
     """
-    specs = {spec.family: spec for spec in reversed(contract.inputs) if TOKENIZER[spec.family] in backbone.modalities}
+    specs = {spec.family: spec for spec in reversed(contract.inputs) if spec.family in backbone.sensors}
     guess = info.get("guess", {}).get("family")
     wanted = sensor or guess or (next(iter(specs)) if len(specs) == 1 else None)
     if wanted is None:

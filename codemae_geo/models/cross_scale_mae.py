@@ -220,9 +220,22 @@ class CrossScaleEncoder(nn.Module):
         x = self.encode(image)[:, 1:].transpose(1, 2)
         return x.unflatten(2, (-(-image.shape[-2] // self.patch), -(-image.shape[-1] // self.patch)))
 
+    @property
+    def strides(self) -> tuple[int, ...]:
+        """The stride of the map that :meth:`dense` gives."""
+        return (self.patch,)
+
+    def width(self, stride: int) -> int:
+        """Channels of the map."""
+        return self.embed_dim
+
+    def pooled(self, image: Tensor, sensor: Sensor) -> Tensor:
+        """Mean patch token of each image [B, C, H, W], what the contrast between scales trains: [B, D]."""
+        return self.encode(image)[:, 1:].mean(dim=1)
+
     def forward(self, *images: Tensor) -> Any:
-        """Mean patch token of each batch [B, C, H, W], what the contrast between scales trains: tuple of [B, D]."""
-        return tuple(self.encode(image)[:, 1:].mean(dim=1) for image in images)
+        """:meth:`pooled` of each batch, in the order of ``sensors``: tuple of [B, D]."""
+        return tuple(self.pooled(image, sensor) for image, sensor in zip(images, self.sensors, strict=True))
 
 
 class CrossScaleMAE(CrossScaleEncoder):

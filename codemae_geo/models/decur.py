@@ -410,6 +410,20 @@ class DeCUREncoder(nn.Module):
         return self.maps(image, sensor)[(8, 16, 32).index(stride)]
 
     @property
+    def strides(self) -> tuple[int, ...]:
+        """Strides of the maps that :meth:`dense` gives."""
+        return (16,) if self.is_vit else (32, 16, 8)
+
+    def width(self, stride: int) -> int:
+        """Channels of the map of a stride."""
+        return self.num_features if self.is_vit else self.num_features * stride // 32
+
+    def pooled(self, image: Tensor, sensor: Sensor) -> Tensor:
+        """One vector [B, F] for each image of a sensor."""
+        stream = self.stream_of(sensor)
+        return encode(self.get_submodule(f"backbone_{stream}"), image, self.attention_of(stream))
+
+    @property
     def is_vit(self) -> bool:
         """Whether the streams are ViTs."""
         return not hasattr(self.get_submodule(f"backbone_{self.streams[0]}"), "layer4")

@@ -36,6 +36,7 @@ from codemae_geo.errors import ModelError
 PATCH = 16
 Modality = Literal["RGB", "SAR"]
 Modalities = Literal["RGB", "SAR", "Both"]
+_MODALITY: dict[str, Modality] = {"optical": "RGB", "sar": "SAR"}
 #: the two pooling rules for pyramid levels coarser than stride 16
 ExtraLevels = Literal["avg", "max"]
 _POOL: dict[str, Callable[..., Tensor]] = {"avg": F.avg_pool2d, "max": F.max_pool2d}
@@ -513,6 +514,33 @@ class HiViT(nn.Module):
         if self.num_outs > 1 and not self.num_classes:
             return self.forward_pyramid(image, modality)
         return self.forward_head(self.forward_features(image, modality))
+
+    # -- what every encoder of ours answers, see :class:`codemae_geo.models.encoder.Encoder`
+
+    @property
+    def sensors(self) -> tuple[Literal["optical", "sar"], ...]:
+        """What there are tokenizers for."""
+        return tuple("optical" if modality == "RGB" else "sar" for modality in self.modalities)
+
+    @property
+    def strides(self) -> tuple[int, ...]:
+        """Strides of the maps that :meth:`dense` gives, the tokens' first."""
+        return (16,) if self.num_outs == 1 else (16, 8, 4)
+
+    def width(self, stride: int = PATCH) -> int:
+        """Channels of the map of a stride."""
+        return self.embed_dim if stride == PATCH else int(self.feature_info[0]["num_chs"])
+
+    def dense(self, image: Tensor, sensor: Literal["optical", "sar"], stride: int = PATCH) -> Tensor:
+        """The last block's tokens (stride 16) or a pyramid level (8, 4) of [B, C, H, W] as a map [B, D, h, w]."""
+        features = self.forward_stages(image, _MODALITY[sensor])
+        if stride == PATCH:
+            return levels_to_map(features.tokens[:, :, None, None], features.grid)
+        return levels_to_map(self.forward_levels(features)[(4, 8).index(stride)], features.grid)
+
+    def pooled(self, image: Tensor, sensor: Literal["optical", "sar"]) -> Tensor:
+        """Mean token of [B, C, H, W]: [B, D]."""
+        return self.forward_stages(image, _MODALITY[sensor]).tokens.mean(dim=1)
 
     # -- what else timm asks of a model
 

@@ -22,7 +22,9 @@ from codemae_geo.inference import embed as embed_module
 from codemae_geo.inference.components import RunningCovariance
 from codemae_geo.inference.embed import DenseFeatures, FeatureSink, embed
 from codemae_geo.inference.request import RunOptions, SceneRequest
-from codemae_geo.weights import load_model
+from codemae_geo.models import build
+from codemae_geo.weights import InputSpec, ModelContract, load_model
+from codemae_geo.weights.package import ArchitectureSpec, save_package
 
 PLAIN = {"precision": "float32", "device": "cpu"}
 
@@ -61,10 +63,49 @@ def test_one_window_is_what_the_network_says(stride: int, encoder: Path, tmp_pat
     with rasterio.open(scene) as raster:
         image = (torch.from_numpy(raster.read()).float() / 255 - 0.4) / 0.2
     with torch.inference_mode():
-        wanted = DenseFeatures(package.module, "RGB", stride)(image[None])[0].numpy()  # type: ignore[arg-type]
+        wanted = DenseFeatures(package.module, "optical", stride)(image[None])[0].numpy()  # type: ignore[arg-type]
     found = features(encoder, scene, tmp_path / "out", stride=stride, keep_positions=True)
     assert found.shape == wanted.shape == (32 if stride == 16 else 16, 64 // stride, 64 // stride)
     np.testing.assert_allclose(found, wanted, atol=1e-4 * np.abs(wanted).max())
+
+
+@pytest.mark.parametrize(
+    ("architecture", "config", "stride", "channels"),
+    [
+        ("decur-encoder", {"backbone": "resnet18", "channels": [3, 3], "rda": True, "img_size": 64}, 32, 512),
+        ("decur-encoder", {"backbone": "vit_tiny", "channels": [3, 3], "img_size": 64}, 16, 192),
+        (
+            "cross-scale-encoder",
+            {"variant": "tiny", "img_size": 64, "depth": 1, "sensors": ["sar", "optical"]},
+            16,
+            192,
+        ),
+    ],
+)
+def test_other_encoders_give_features_too(
+    architecture: str, config: dict[str, Any], stride: int, channels: int, tmp_path: Path
+) -> None:
+    inputs = [
+        InputSpec(name=f, family=f, bands=b, unit="uint8", scale=1 / 255, mean=[0.4] * 3, std=[0.2] * 3)
+        for f, b in (("sar", ["amplitude"]), ("optical", ["red", "green", "blue"]))
+    ]
+    contract = ModelContract(
+        name="other",
+        description="an encoder for tests",
+        task="embedding",
+        architecture=ArchitectureSpec(name=architecture, config=config),
+        inputs=inputs,
+        window=64,
+        licence="none",
+    )
+    module = build(architecture, config)
+    path = save_package(tmp_path / "other.safetensors", module.state_dict(), contract)
+    scene = write_raster(tmp_path / "scene.tif", size=(128, 96))
+    found = features(path, scene, tmp_path / "out", stride=stride, sensor="optical")
+    assert found.shape == (channels, 128 // stride, 96 // stride)
+    assert np.isfinite(found).all() and found.std() > 0
+    with pytest.raises(ModelError, match="no features of stride 4"):
+        features(path, scene, tmp_path / "four", stride=4)
 
 
 def test_an_empty_scene_has_one_vector_wherever_its_windows_lie(encoder: Path, tmp_path: Path) -> None:
@@ -164,7 +205,7 @@ def test_radar_takes_the_other_tokenizer(encoder: Path, tmp_path: Path) -> None:
     with rasterio.open(radar) as raster:
         image = (torch.from_numpy(raster.read()).float() / 255 - 0.4).repeat(3, 1, 1) / 0.2
     with torch.inference_mode():
-        wanted = DenseFeatures(package.module, "SAR", 16)(image[None])[0].numpy()  # type: ignore[arg-type]
+        wanted = DenseFeatures(package.module, "sar", 16)(image[None])[0].numpy()  # type: ignore[arg-type]
     found = features(encoder, radar, tmp_path / "plain", sensor="sar", keep_positions=True)
     np.testing.assert_allclose(found, wanted, atol=1e-4 * np.abs(wanted).max())
 
@@ -210,7 +251,7 @@ def test_what_does_not_fit_is_refused(encoder: Path, tmp_path: Path) -> None:
     grey = embed(encoder, SceneRequest(scene, bands=[1]), tmp_path / "grey", sensor="sar")  # radar saved as a picture
     assert grey.summary["inputs"]["image"]["family"] == "sar"
     with pytest.raises(InputError, match="no features of this stride"):
-        embed(encoder, scene, tmp_path / "out", stride=32)
+        embed(encoder, scene, tmp_path / "out", stride=12)
     void = write(tmp_path / "void.tif", np.zeros((3, 64, 64), np.uint8), nodata=0)
     with pytest.raises(InputError, match="no pixel could be analysed") as empty:
         embed(encoder, void, tmp_path / "out")

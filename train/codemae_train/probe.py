@@ -29,6 +29,7 @@ from torch.utils.data import DataLoader
 
 from codemae_geo.errors import InputError, ModelError
 from codemae_geo.metrics import features as figures
+from codemae_geo.models.encoder import Encoder, find_encoder
 from codemae_geo.models.hivit import HiViT
 from codemae_geo.models.probe import LinearProbe, knn_scores
 from codemae_geo.progress import Reporter
@@ -255,7 +256,8 @@ def open_frozen(model: str | Path, *, size: int = SIZE, seed: int = 0) -> Frozen
     """A package (by name, file or hub address), or a model of timm as ``timm:NAME`` (``timm:NAME+`` with its weights).
 
     Features of a HiViT are the mean of its last block's tokens, then a layer norm without affine (eps 1e-6): the
-    published probe passes them through an ``fc_norm`` that no pretraining checkpoint holds.
+    published probe passes them through an ``fc_norm`` that no pretraining checkpoint holds. Those of other encoders are
+    what they pool, see :class:`codemae_geo.models.encoder.Encoder`.
 
     Raises:
         ModelError: no such model, or it has no backbone to take features from.
@@ -266,21 +268,19 @@ def open_frozen(model: str | Path, *, size: int = SIZE, seed: int = 0) -> Frozen
     from codemae_geo.weights import load_model
 
     package = load_model(model)
-    module = package.module
-    parts = [module, *(getattr(module, part) for part in ("encoder", "backbone") if hasattr(module, part))]
-    trunk = next((part for part in parts if isinstance(part, HiViT)), None)
+    trunk = find_encoder(package.module)
     if trunk is None:
         raise ModelError(
             f"the model {package.contract.name} has no backbone that a probe can read",
             found=package.contract.architecture.name,
             expected="an encoder of codemae pretrain, or a model made on one",
         )
-    families = tuple("optical" if m == "RGB" else "sar" for m in trunk.modalities)
+    assert isinstance(trunk, nn.Module)
     return Frozen(
         f"{package.contract.name} {package.contract.version}",
         package.contract.tensors_sha256 or package.sha256,
-        families,
-        _tokens(trunk),
+        trunk.sensors,
+        _tokens(trunk) if isinstance(trunk, HiViT) else _pooled(trunk),
         size,
         trunk,
     )
@@ -290,6 +290,13 @@ def _tokens(trunk: HiViT) -> Callable[[Tensor, str], Tensor]:
     def forward(images: Tensor, family: str) -> Tensor:
         tokens = trunk.forward_stages(images, "RGB" if family == "optical" else "SAR").tokens
         return F.layer_norm(tokens.mean(dim=1), tokens.shape[-1:], eps=1e-6)
+
+    return forward
+
+
+def _pooled(trunk: Encoder) -> Callable[[Tensor, str], Tensor]:
+    def forward(images: Tensor, family: str) -> Tensor:
+        return trunk.pooled(images, "optical" if family == "optical" else "sar")
 
     return forward
 

@@ -28,7 +28,9 @@ def embed(
     sensor: Annotated[
         Literal["optical", "sar"] | None, typer.Option(help="Sensor of the scene [default: guessed].")
     ] = None,
-    stride: Annotated[Literal["16", "8", "4"], typer.Option(help="Pixels that share one vector, along a side.")] = "16",
+    stride: Annotated[
+        Literal["32", "16", "8", "4"], typer.Option(help="Pixels that share one vector, along a side.")
+    ] = "16",
     dtype: Annotated[Literal["float16", "float32"], typer.Option(help="How features are stored.")] = "float16",
     keep_positions: Annotated[
         bool, typer.Option("--keep-positions", help="Keep what depends on the place in the window alone.")
