@@ -113,7 +113,7 @@ class CrossScale(PairMethod):
                 )
         return state
 
-    def make_optimizer(self, model: nn.Module) -> torch.optim.Optimizer:
+    def make_optimizer(self, model: nn.Module, fabric: Fabric) -> torch.optim.Optimizer:
         """AdamW; biases and norms do not decay, tokens do, as published."""
         train = self.recipe.train
         rate = optim.scaled_rate(train.base_lr, train.batch * len(self.modalities))
@@ -126,7 +126,7 @@ class CrossScale(PairMethod):
             }
             for decays in (True, False)
         ]
-        return torch.optim.AdamW(groups, lr=rate, betas=train.betas)
+        return torch.optim.AdamW(groups, lr=rate, betas=train.betas, fused=fabric.device.type in ("cpu", "cuda"))
 
     def losses(
         self, run: Run, model: Any, batch: dict[str, Any], generator: torch.Generator, rank: int, world: int

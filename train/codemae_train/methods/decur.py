@@ -56,7 +56,7 @@ class DecurViews(Part):
 
 
 class DecurTrain(PairTrain):
-    """How it is trained; the published program's AdamW, which its LARS branch is never reached instead of."""
+    """How it is trained; AdamW as published, whose program never reaches its LARS branch."""
 
     epochs: int = Field(default=100, ge=1)
     batch: int = Field(default=256, ge=2)
@@ -122,7 +122,7 @@ class Decur(PairMethod):
             model = nn.SyncBatchNorm.convert_sync_batchnorm(model)
         return model
 
-    def make_optimizer(self, model: nn.Module) -> torch.optim.Optimizer:
+    def make_optimizer(self, model: nn.Module, fabric: Fabric) -> torch.optim.Optimizer:
         """AdamW, or the LARS that the paper names, with one rate for matrices and one for vectors."""
         train = self.recipe.train
         learned = [p for p in model.parameters() if p.requires_grad]
@@ -133,7 +133,8 @@ class Decur(PairMethod):
         ]
         if train.optimizer == "lars":
             return LARS(groups, lr=train.lr, weight_decay=train.weight_decay)
-        return torch.optim.AdamW(groups, lr=train.lr, betas=train.betas, weight_decay=train.weight_decay)
+        fused = fabric.device.type in ("cpu", "cuda")  # one kernel for all; float16 scaling and clipping agree
+        return torch.optim.AdamW(groups, lr=train.lr, betas=train.betas, weight_decay=train.weight_decay, fused=fused)
 
     def losses(
         self, run: Run, model: Any, batch: dict[str, Any], generator: torch.Generator, rank: int, world: int

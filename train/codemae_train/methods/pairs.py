@@ -76,7 +76,7 @@ class PairMethod(Method):
         """The untrained model."""
 
     @abstractmethod
-    def make_optimizer(self, model: nn.Module) -> torch.optim.Optimizer:
+    def make_optimizer(self, model: nn.Module, fabric: Fabric) -> torch.optim.Optimizer:
         """An optimizer whose groups hold ``base_lr``."""
 
     @abstractmethod
@@ -116,7 +116,7 @@ class PairMethod(Method):
             ckpt.load_weights(model, self.starting_state(recipe.model.init), recipe.model.init)
         self.validation = validation_batches(recipe, self.source, held_out, sampler)
         self.validated_on = "held-out area" if held_out else "images of the training set"
-        return Parts(model, self.make_optimizer(model), self.source, sampler, collate)
+        return Parts(model, self.make_optimizer(model, fabric), self.source, sampler, collate)
 
     def starting_state(self, path: Path) -> dict[str, Tensor]:
         """Weights to start from, by the model's names."""
