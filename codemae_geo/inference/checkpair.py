@@ -17,6 +17,7 @@ from codemae_geo.inference.request import SceneLike, SceneRequest, as_request
 from codemae_geo.progress import Reporter
 from codemae_geo.raster.align import Overlap, crop, overlap, same_scene, target_grid
 from codemae_geo.raster.dates import Taken, date_taken
+from codemae_geo.raster.datum import scene_shift
 from codemae_geo.raster.env import gdal_env
 from codemae_geo.raster.geo import crs_name, shifted, transform_points
 from codemae_geo.raster.inspect import inspect
@@ -246,6 +247,9 @@ def _compare(
             "care", "overlap", f"the post scene covers {100 * common.fraction_of_pre:.2g} % of the pre scene's extent"
         )
     _check_resolution(report, pre, post, contract)
+    _, doubt = scene_shift(tuple(f.geobox for f in post.files), pre.geobox)
+    if doubt:
+        report.add("care", "datum", doubt)
     for scene in (pre, post):
         _check_fill(report, scene, requests[scene.role])
     grid = crop(target_grid(pre, post), common.geometry, common.crs, "the common ground")

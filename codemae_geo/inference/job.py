@@ -39,6 +39,7 @@ from codemae_geo.inference.summary import (
 from codemae_geo.outputs import FolderStaging
 from codemae_geo.progress import Reporter
 from codemae_geo.raster.align import crop
+from codemae_geo.raster.datum import scene_shift
 from codemae_geo.raster.env import gdal_env
 from codemae_geo.raster.geo import ground_sample_distance, shifted
 from codemae_geo.raster.mask import GeometryMask
@@ -129,6 +130,12 @@ class Job(ABC, Generic[Network]):
             decide_conversion(scene, request, spec.family, spec.unit, reporter)
             for spec, request, scene in zip(contract.inputs, requests, scenes, strict=True)
         ]
+        for scene in self.scenes:
+            shift, doubt = scene_shift(tuple(f.geobox for f in scene.files), grid)
+            if shift is not None:
+                reporter.log(f"{scene.role}: {shift.describe()}")
+            if doubt:
+                reporter.warning("datum", f"{scene.role}: {doubt}")
         gsd = ground_sample_distance(grid)
         for spec in contract.inputs[:1]:
             if spec.gsd and not spec.gsd[0] * 0.8 <= gsd <= spec.gsd[1] * 1.25:
@@ -225,7 +232,9 @@ class Job(ABC, Generic[Network]):
             "task": self.task.name,
             "created": datetime.now(UTC).isoformat(timespec="seconds"),
             "model": describe_model(self.package),
-            "inputs": {s.role: describe_scene(s, c) for s, c in zip(self.scenes, self.conversions, strict=True)},
+            "inputs": {
+                s.role: describe_scene(s, c, self.grid) for s, c in zip(self.scenes, self.conversions, strict=True)
+            },
             "grid": describe_grid(self.cells),
             **self.facts,
             "parameters": self.parameters,

@@ -6,6 +6,7 @@ import hashlib
 import json
 import platform
 from collections.abc import Mapping
+from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from odc.geo.geobox import GeoBox
 
 from codemae_geo import __version__
 from codemae_geo.outputs import write_failure
+from codemae_geo.raster.datum import scene_shift
 from codemae_geo.raster.env import is_remote
 from codemae_geo.raster.geo import ground_sample_distance
 from codemae_geo.raster.scene import Scene
@@ -36,8 +38,9 @@ def describe_model(package: ModelPackage) -> dict[str, Any]:
     }
 
 
-def describe_scene(scene: Scene, conversion: Conversion) -> dict[str, Any]:
-    """Files of a scene, and how their values were read."""
+def describe_scene(scene: Scene, conversion: Conversion, grid: GeoBox) -> dict[str, Any]:
+    """Files of a scene, how their values were read, and how they were brought to a grid."""
+    shift, _ = scene_shift(tuple(f.geobox for f in scene.files), grid)
     return {
         "files": scene.names,
         "family": scene.family,
@@ -47,6 +50,7 @@ def describe_scene(scene: Scene, conversion: Conversion) -> dict[str, Any]:
         "crs": str(scene.crs),
         "gsd_m": scene.gsd,
         **({"gcps": scene.gcps} if scene.gcps else {}),
+        **({"datum_shift": asdict(shift)} if shift else {}),
     }
 
 

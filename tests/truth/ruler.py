@@ -19,7 +19,7 @@ from affine import Affine
 from torch import Tensor, nn
 
 from codemae_geo.classes import NODATA
-from codemae_geo.inference.job import SceneRequest
+from codemae_geo.inference.request import SceneRequest
 from codemae_geo.inference.segment import predict
 from codemae_geo.progress import Reporter
 from codemae_geo.weights import ArchitectureSpec, ClassSpec, InputSpec, ModelContract, save_package
@@ -123,15 +123,16 @@ def measure(
     step: float = 1.0,
     dst_crs: str | None = None,
     res: float | None = None,
+    stored: str = "auto",
     **request: Any,
 ) -> Map:
-    """Run the ruler over a scene as `codemae predict` would."""
+    """Run the ruler over a scene as `codemae predict` would; ``unit`` is the model's, ``stored`` that of the values."""
     log = Log()
     model = ruler(folder, family, unit, low, step)
     out = folder / "out"
     result = predict(
         model,
-        SceneRequest(paths, **request),
+        SceneRequest(paths, unit=stored, **request),
         out,
         dst_crs=dst_crs,
         res=res,
