@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import glob
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -110,18 +110,19 @@ class Scene:
         files: list[SourceFile] = []
         for path in expand_paths(names, role):
             item = open_item(path, family, assets) if is_stac_item(path) else None
-            files.append(
-                read_header(
-                    item.path if item else path,
-                    name=item.name if item else path,
-                    family=family,
-                    bands=bands,
-                    src_crs=src_crs,
-                    nodata=nodata,
-                    gcps=gcps,
-                    catalogue=item.scaling if item else (),
-                )
+            file = read_header(
+                item.path if item else path,
+                name=item.name if item else path,
+                family=family,
+                bands=bands,
+                src_crs=src_crs,
+                nodata=nodata,
+                gcps=gcps,
+                catalogue=item.scaling if item else (),
             )
+            if item and item.doubt and not file.scaling:
+                file = replace(file, warnings=(*file.warnings, ("offset", item.doubt)))
+            files.append(file)
         _check_agreement(files, role)
         if nodata is None:
             files = list(without_fill(files))

@@ -29,6 +29,7 @@ from codemae_geo.raster.env import gdal_env, is_remote
 from codemae_geo.raster.evidence import product_of, said_units
 from codemae_geo.raster.gcps import WARN_PX, GcpFit, GcpMethod, check_method, fit_points, warp_options
 from codemae_geo.raster.place import check_affine, check_earth, check_place, horizontal
+from codemae_geo.raster.safe import product_scaling
 from codemae_geo.sensors import Array, Family, Mask, Unit
 
 Window = tuple[int, int, int, int]
@@ -307,16 +308,20 @@ def _doubtful_points(fit: GcpFit) -> str:
 def scaling_of(
     raw: Any, count: int, catalogue: Sequence[tuple[float, float]], name: str
 ) -> tuple[tuple[tuple[float, float], ...], list[str]]:
-    """(scale, offset) of every band, and remarks: the file's own, else the catalogue's.
+    """(scale, offset) of every band, and remarks: the file's own, else its product's metadata, else the catalogue's.
 
     Raises:
         InputError: a scale of zero, or no number.
     """
     own = tuple(zip(map(float, raw.scales), map(float, raw.offsets), strict=True))
     source = "the header"
-    if all(pair == (1.0, 0.0) for pair in own) and catalogue:
-        own, source = tuple(catalogue)[: raw.count], "the catalogue"
-        own += ((1.0, 0.0),) * (raw.count - len(own))
+    # a picture is not what a product's numbers are about
+    if all(pair == (1.0, 0.0) for pair in own) and value_type(raw.dtypes[0]).itemsize > 1:
+        if (product := product_scaling(raw.name)) is not None:
+            own, source = (product[0],) * raw.count, product[1]
+        elif catalogue:
+            own, source = tuple(catalogue)[: raw.count], "the catalogue"
+            own += ((1.0, 0.0),) * (raw.count - len(own))
     if not np.isfinite(own).all() or any(scale == 0 for scale, _ in own):
         raise InputError(
             f"{source} of {name} scales values in a way that cannot be",
