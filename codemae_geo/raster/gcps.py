@@ -78,8 +78,8 @@ def warp_options(method: GcpMethod) -> dict[str, Any]:
     return {"METHOD": "GCP_POLYNOMIAL", "MAX_GCP_ORDER": method}
 
 
-def fit_points(gcps: Sequence[Any], method: GcpMethod, name: str) -> GcpFit:
-    """Check ground control points (rasterio's) and measure how well a method meets them.
+def check_points(gcps: Sequence[Any], method: GcpMethod, name: str) -> tuple[Array, Array]:
+    """Ground control points (rasterio's) as arrays ``[n, 2]``: (column, row) and (x, y), each pixel once.
 
     Raises:
         InputError: too few points, points on one line, or coordinates that are no numbers.
@@ -88,7 +88,7 @@ def fit_points(gcps: Sequence[Any], method: GcpMethod, name: str) -> GcpFit:
     ground = np.array([[p.x, p.y] for p in gcps], float)
     if not (np.isfinite(pixel).all() and np.isfinite(ground).all()):
         raise InputError(f"{name} has ground control points that are no numbers", found="NaN or infinite coordinates")
-    if np.ptp(ground[:, 0]) > 180:  # degrees over the date line: 179 and -179 are neighbours
+    if np.ptp(ground[:, 0]) > 180 and np.abs(ground[:, 0]).max() <= 180:  # over the date line 179 is beside -179
         ground[:, 0] = np.where(ground[:, 0] < 0, ground[:, 0] + 360, ground[:, 0])
     _, first = np.unique(pixel, axis=0, return_index=True)
     pixel, ground = pixel[np.sort(first)], ground[np.sort(first)]
@@ -98,17 +98,27 @@ def fit_points(gcps: Sequence[Any], method: GcpMethod, name: str) -> GcpFit:
             expected=f"{_NEEDED[method]} for the method {method}",
             hint="choose a polynomial of a lower order" if method in "23" else "georeference it first",
         )  # fmt: skip
-    unit_ground, unit_pixel = _normalised(ground), _normalised(pixel)
-    if min(np.linalg.svd(unit_ground, compute_uv=False)[-1], np.linalg.svd(unit_pixel, compute_uv=False)[-1]) < 1e-6:
+    flat = min(np.linalg.svd(_normalised(each), compute_uv=False)[-1] for each in (ground, pixel))
+    if flat < 1e-6:
         raise InputError(
             f"the ground control points of {name} lie on one line",
             found=f"{len(pixel)} points",
             expected="points that span an area",
         )
+    return pixel, ground
+
+
+def fit_points(gcps: Sequence[Any], method: GcpMethod, name: str) -> GcpFit:
+    """Measure how well a method meets ground control points.
+
+    Raises:
+        InputError: see :func:`check_points`.
+    """
+    pixel, ground = check_points(gcps, method, name)
     if method == "tps":
-        left_out = _left_out(unit_ground, pixel)
+        left_out = _left_out(_normalised(ground), pixel)
         return GcpFit("tps", len(gcps), 0.0, 0.0, float(np.median(left_out)) if len(left_out) else None)
-    terms = _terms(unit_ground, int(method))
+    terms = _terms(_normalised(ground), int(method))
     found, *_ = np.linalg.lstsq(terms, pixel, rcond=None)
     off = np.hypot(*(terms @ found - pixel).T)
     return GcpFit(method, len(gcps), float(off.max()), float(np.sqrt(np.mean(off**2))))

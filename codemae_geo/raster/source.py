@@ -27,7 +27,7 @@ from rasterio.vrt import WarpedVRT
 from codemae_geo.errors import InputError, param
 from codemae_geo.raster.env import gdal_env, is_remote
 from codemae_geo.raster.evidence import product_of, said_units
-from codemae_geo.raster.gcps import WARN_PX, GcpFit, GcpMethod, check_method, fit_points, warp_options
+from codemae_geo.raster.gcps import WARN_PX, GcpFit, GcpMethod, check_method, check_points, fit_points, warp_options
 from codemae_geo.raster.place import check_affine, check_earth, check_place, horizontal
 from codemae_geo.raster.safe import product_scaling
 from codemae_geo.sensors import Array, Family, Mask, Unit
@@ -120,7 +120,7 @@ class OpenSource:
 
     def __init__(self, path: str, name: str, *, src_crs: str | None = None, gcps: GcpMethod = "tps") -> None:
         self._stack = ExitStack()
-        self._gcps = gcps
+        self._gcps, self._name = gcps, name
         try:
             option = "EMPTY_DIR" if is_remote(path) else "TRUE"
             with rasterio.Env(GDAL_DISABLE_READDIR_ON_OPEN=option), safe_threads(path):
@@ -141,6 +141,7 @@ class OpenSource:
         # complex numbers must not be averaged (their phases cancel); other values are resampled once more on alignment
         if not (gcp_crs or src_crs):
             return raw
+        check_points(gcps, self._gcps, self._name)
         cplx = value_type(raw.dtypes[0]).kind == "c"
         has_alpha = ColorInterp.alpha in raw.colorinterp
         options = {"nodata": raw.nodata} if raw.nodata is not None else {"add_alpha": not has_alpha and not cplx}
