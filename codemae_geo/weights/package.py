@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -20,6 +21,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
+from torch.nn.modules.module import register_module_parameter_registration_hook
 
 from codemae_geo import __version__, models
 from codemae_geo.classes import ClassInfo, ClassTable
@@ -32,7 +34,7 @@ HEADER_KEY = "codemae"
 
 
 class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class ArchitectureSpec(_Frozen):
@@ -263,16 +265,99 @@ def read_contract(path: str | Path) -> ModelContract:
 def load_package(path: str | Path) -> ModelPackage:
     """Load a package: contract, network (eval mode, float32, CPU), hash.
 
+    The network that the contract asks for is held to the tensors in the file before memory is taken for it.
+
     Raises:
-        ModelError: see :func:`read_contract`; or the tensors do not fit the architecture that the contract names.
+        ModelError: see :func:`read_contract`; or the tensors do not fit the architecture that the contract names, hold
+            NaN or infinity, or are not those that the contract was made for.
     """
     path = Path(path)
     contract = read_contract(path)
-    module = models.build(contract.architecture.name, contract.architecture.config)
+    _check_size(contract.architecture, _read_header(path), path.name)
     state = _load_tensors(path)
+    _check_tensors(state, contract, path.name)
+    module = models.build(contract.architecture.name, contract.architecture.config)
     state = {name: t.float() if t.is_floating_point() else t for name, t in state.items()}
     load_strict(module, state, path.name)
     return ModelPackage(contract, module.eval().requires_grad_(False), path, file_sha256(path))
+
+
+#: no number in the configuration of an architecture is larger than this (widths and pixel sides are thousands)
+_LARGEST_NUMBER = 100_000
+#: a network may register this many times what it keeps while it is built (heads that are taken off again), and more
+_SLACK, _SLACK_TENSORS, _SLACK_NUMBERS = 4, 1000, 10**8
+
+
+def _check_size(architecture: ArchitectureSpec, header: Mapping[str, Any], name: str) -> None:
+    """Hold a network to the tensors of a file: built without memory, and no further than they reach.
+
+    Raises:
+        ModelError: it asks for far more than there is, or for other tensors.
+    """
+    shapes = {key: list(entry["shape"]) for key, entry in header.items() if key != "__metadata__"}
+    tensors, numbers = len(shapes), sum(math.prod(shape) for shape in shapes.values())
+    if (large := max(_numbers(architecture.config), default=0)) > _LARGEST_NUMBER:
+        raise ModelError(
+            f"the contract of {name} asks for a network that cannot be",
+            found=f"the number {large:g} in the configuration of {architecture.name}",
+            expected=f"numbers up to {_LARGEST_NUMBER:,}",
+        )
+    seen = [0, 0]
+
+    def count(_module: nn.Module, _name: str, parameter: nn.Parameter | None) -> None:
+        if parameter is None:
+            return
+        seen[0], seen[1] = seen[0] + 1, seen[1] + parameter.numel()
+        if seen[0] > _SLACK * tensors + _SLACK_TENSORS or seen[1] > _SLACK * numbers + _SLACK_NUMBERS:
+            raise ModelError(
+                f"the contract of {name} asks for a far larger network than the file holds",
+                found=f"{architecture.name} of {seen[0]:,} tensors, {seen[1]:,} numbers and more",
+                expected=f"{tensors:,} tensors of {numbers:,} numbers",
+                hint="check the architecture and its configuration, or fetch the file again",
+            )
+
+    handle = register_module_parameter_registration_hook(count)
+    try:
+        with torch.device("meta"):
+            module = models.build(architecture.name, architecture.config)
+    finally:
+        handle.remove()
+    _compare({key: list(tensor.shape) for key, tensor in module.state_dict().items()}, shapes, type(module), name)
+
+
+def _numbers(value: Any) -> Iterator[float]:
+    """All numbers in JSON."""
+    if isinstance(value, Mapping):
+        value = list(value.values())
+    if isinstance(value, list | tuple):
+        for inner in value:
+            yield from _numbers(inner)
+    elif isinstance(value, int | float) and not isinstance(value, bool):
+        yield abs(value)
+
+
+def _check_tensors(state: Mapping[str, torch.Tensor], contract: ModelContract, name: str) -> None:
+    """Refuse tensors that are not the contract's, or with which nothing can be computed.
+
+    Raises:
+        ModelError: names the first tensor with NaN or infinity, or both hashes.
+    """
+    for key, tensor in state.items():
+        if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
+            raise ModelError(
+                f"the weights of {name} hold NaN or infinity",
+                found=f"in {key}",
+                expected="finite numbers",
+                hint="train or convert it again, or fetch another version",
+            )
+    found = tensors_sha256(state)
+    if found != contract.tensors_sha256:
+        raise ModelError(
+            f"the tensors of {name} are not those that its contract was made for",
+            found=f"hash {found}",
+            expected=contract.tensors_sha256 or "the hash of its tensors in the contract",
+            hint="fetch or convert the file again",
+        )
 
 
 def load_strict(module: nn.Module, state: Mapping[str, torch.Tensor], name: str) -> None:
@@ -281,22 +366,23 @@ def load_strict(module: nn.Module, state: Mapping[str, torch.Tensor], name: str)
     Raises:
         ModelError: names the first keys that differ.
     """
-    own = module.state_dict()
-    wrong = [f"missing {k}" for k in own if k not in state] + [f"unknown {k}" for k in state if k not in own]
-    wrong += [
-        f"{k}: {list(state[k].shape)} for {list(own[k].shape)}"
-        for k in own
-        if k in state and state[k].shape != own[k].shape
-    ]
+    own = {key: list(tensor.shape) for key, tensor in module.state_dict().items()}
+    _compare(own, {key: list(tensor.shape) for key, tensor in state.items()}, type(module), name)
+    module.load_state_dict(dict(state), strict=True)
+
+
+def _compare(own: Mapping[str, list[int]], given: Mapping[str, list[int]], kind: type, name: str) -> None:
+    """Refuse shapes by name that are not a network's own."""
+    wrong = [f"missing {k}" for k in own if k not in given] + [f"unknown {k}" for k in given if k not in own]
+    wrong += [f"{k}: {given[k]} for {own[k]}" for k in own if k in given and given[k] != own[k]]
     if wrong:
         more = f" and {len(wrong) - 4} more" if len(wrong) > 4 else ""
         raise ModelError(
             f"the tensors of {name} do not fit the architecture",
             found="; ".join(wrong[:4]) + more,
-            expected=f"the {len(own)} entries of {type(module).__name__}",
+            expected=f"the {len(own)} entries of {kind.__name__}",
             hint="check the architecture and its configuration",
         )
-    module.load_state_dict(dict(state), strict=True)
 
 
 def _load_tensors(path: Path) -> dict[str, torch.Tensor]:
