@@ -133,8 +133,8 @@ class Scene:
             try:
                 found, reason = detect_unit(family, files[0].dtype, sample, valid, said)
             except InputError as error:
-                error.found = f"{role} scene, {error.found}"
-                raise
+                told = {**error.raw, "found": f"{role} scene, {error.raw['found']}"}
+                raise InputError(told.pop("message") or "", **told, option="unit") from error
         elif unit in UNITS[family]:
             found, reason = unit, "as asked"
         else:

@@ -47,7 +47,7 @@ def test_numbers_are_those_of_the_pixels(make_raster: Any) -> None:
 
 def test_what_a_file_lacks_is_said(make_raster: Any) -> None:
     info = inspect(str(make_raster("a.tif", np.ones((3, 8, 8), "u1"), crs=None)))
-    assert "--src-crs" in info["problems"][0]
+    assert "src_crs" in info["problems"][0]
     assert info["gsd_m"] is None
     assert "problem" in format_info(info)
     empty = inspect(str(make_raster("b.tif", np.full((3, 8, 8), np.nan, "f4"))))

@@ -21,8 +21,8 @@ def right_or_asked(folder: Path, path: Path, db: np.ndarray, unit: str) -> str:
     try:
         found = measure(folder, path, **DB)
     except InputError as error:
-        assert "cannot be told" in error.message
-        assert "unit" in (error.hint or "")
+        if "cannot be told" not in error.message or "unit" not in (error.hint or ""):
+            raise
         return "asked"
     same(found, db)
     assert found.summary["inputs"]["image"]["unit"] == unit
