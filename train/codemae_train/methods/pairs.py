@@ -114,7 +114,7 @@ class PairMethod(Method):
         model = self.make_model(fabric)
         if recipe.model.init:
             ckpt.load_weights(model, self.starting_state(recipe.model.init), recipe.model.init)
-        self.validation = validation_batches(recipe, self.source, held_out, sampler)
+        self.validation = validation_batches(recipe, held_out, sampler)
         self.validated_on = "held-out area" if held_out else "images of the training set"
         return Parts(model, self.make_optimizer(model, fabric), self.source, sampler, collate)
 
