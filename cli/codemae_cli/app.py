@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from codemae_cli.commands import (
+    adapt,
     buildings,
     checkpair,
     clean,
@@ -70,6 +71,7 @@ app.command("buildings", epilog=buildings.EXAMPLES)(buildings.buildings)
 app.command("pretrain", epilog=pretrain.EXAMPLES)(pretrain.pretrain)
 app.command("probe", epilog=probe.EXAMPLES)(probe.probe)
 app.command("finetune", epilog=finetune.EXAMPLES)(finetune.finetune)
+app.command("adapt", epilog=adapt.EXAMPLES)(adapt.adapt)
 app.command("info", epilog=info.EXAMPLES)(info.info)
 app.command("clean", epilog=clean.EXAMPLES)(clean.clean)
 app.command("doctor", epilog=doctor.EXAMPLES)(doctor.doctor)
