@@ -114,9 +114,16 @@ class DamageJob(MapJob):
         job.buildings = buildings
         return job
 
+    @property
+    def writes_probabilities(self) -> bool:
+        """Also where a calibrated confidence of buildings is made of them."""
+        calibrated = self.package.contract.building_calibration is not None
+        return self.options.probabilities or (calibrated and self.buildings is not None)
+
     def _write(self, folder: Path) -> tuple[dict[str, Path], dict[str, Any]]:
         self._find_offset()
         outputs, summary = self._write_map(folder)
+        calibration = self.package.contract.building_calibration
         outputs["vector"] = folder / f"{self.task.stem}.gpkg"
         with GeoPackageWriter(outputs["vector"]) as package:
             if self.buildings is not None:
@@ -126,12 +133,16 @@ class DamageJob(MapJob):
                         outputs["classes"],
                         outputs["confidence"],
                         self.classes,
+                        probability_raster=outputs.get("probabilities"),
+                        calibration=None if calibration is None else (calibration.slope, calibration.intercept),
                         out=package,
                         tags=self.tags(),
                     )
                 warn_if_elsewhere(table, self.reporter)
                 summary["buildings"] = asdict(table)
             summary["polygons"] = self._write_polygons(outputs, package)
+        if self.writes_probabilities and not self.options.probabilities:
+            outputs.pop("probabilities").unlink()
         return outputs, summary
 
     def _find_offset(self) -> None:

@@ -32,7 +32,12 @@ class MapJob(Job[Predictor]):
 
     @property
     def _band_count(self) -> int:
-        return 2 + (len(self.classes) if self.options.probabilities else 0)
+        return 2 + (len(self.classes) if self.writes_probabilities else 0)
+
+    @property
+    def writes_probabilities(self) -> bool:
+        """Whether the run writes one band per class, to be kept or for a later step."""
+        return self.options.probabilities
 
     def _write_map(self, folder: Path) -> tuple[dict[str, Path], dict[str, Any]]:
         """Run the network over the grid and write class, confidence and (if asked) probability rasters.
@@ -86,7 +91,7 @@ class MapSink:
         self._classes = open_(RasterWriter.classes(self.outputs["classes"], job.grid, classes, stem, tags=tags))
         self._confidence = open_(RasterWriter.probability(self.outputs["confidence"], job.grid, tags=tags))
         self._probabilities: RasterWriter | None = None
-        if job.options.probabilities:
+        if job.writes_probabilities:
             path = self.outputs["probabilities"] = folder / "probabilities.tif"
             self._probabilities = open_(RasterWriter.probability(path, job.grid, classes.names, tags=tags))
         self.pixels = np.zeros(len(classes), np.int64)

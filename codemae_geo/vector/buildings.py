@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -33,7 +34,7 @@ from codemae_geo.raster.geo import beside
 from codemae_geo.styles import building_qml
 from codemae_geo.vector.footprints import polygons_only
 from codemae_geo.vector.geopackage import GeoPackageWriter, open_writer
-from codemae_geo.vector.rasters import check_values, open_confidence, read_confidence
+from codemae_geo.vector.rasters import check_values, open_confidence, read_confidence, read_probabilities
 
 #: ``status`` of a footprint: analysed in full, in part, not at all though inside the raster, or outside of it
 STATUSES = ("covered", "partly", "nodata", "outside")
@@ -68,6 +69,7 @@ class Coverage:
         inside: its area within the raster, [N].
         by_class: its area over valid pixels of each class, [N, classes] in the order of the table.
         confidence: confidence times area, [N, classes]; and ``known``, the area with a confidence.
+        probability: probability of each class times area, [N, classes]; None where it is not asked for.
     """
 
     area: NDArray[np.float64]
@@ -75,6 +77,7 @@ class Coverage:
     by_class: NDArray[np.float64]
     confidence: NDArray[np.float64]
     known: NDArray[np.float64]
+    probability: NDArray[np.float64] | None = None
 
 
 def aggregate_buildings(
@@ -86,6 +89,8 @@ def aggregate_buildings(
     out: Path | GeoPackageWriter,
     layer: str = "buildings",
     min_share: float = 0.1,
+    probability_raster: Path | None = None,
+    calibration: tuple[float, float] | None = None,
     chunk: int = 50_000,
     window: int = 2048,
     tags: Mapping[str, str] | None = None,
@@ -101,7 +106,8 @@ def aggregate_buildings(
 
     Columns, after those of ``footprints`` (a name that clashes gets the prefix ``src_``): ``class`` (int, NULL where
     nothing was analysed), ``class_name``, ``share_<name>`` for each class (of the analysed area; they sum to 1),
-    ``confidence`` (mean over the pixels of the winning class, 0..1), ``area_m2`` (ground area), ``covered`` (fraction
+    ``confidence`` (0..1: mean over the pixels of the winning class; with a calibration, how likely the class is right,
+    see :func:`class_confidence`), ``area_m2`` (ground area), ``covered`` (fraction
     of the footprint with an analysed pixel) and ``status``: ``covered`` (99 % or more), ``partly``, ``nodata`` (inside
     the raster, no analysed pixel) or ``outside``. A footprint without geometry or area is ``outside``.
 
@@ -113,6 +119,8 @@ def aggregate_buildings(
         out: GeoPackage to write, or a writer to add the layer to.
         layer: table name.
         min_share: see above, 0 to 1.
+        probability_raster: one band per class on the same grid; used with ``calibration`` only.
+        calibration: slope and intercept of the package's building confidence.
         chunk: footprints reprojected and written at a time.
         window: width and height in pixels of the raster windows read at a time.
         tags: metadata of the layer.
@@ -125,9 +133,13 @@ def aggregate_buildings(
     """
     if footprints.crs is None:
         raise ValueError("footprints need a CRS")
-    with rasterio.open(class_raster) as source, open_confidence(confidence_raster, source) as confidence:
-        coverage = measure_coverage(footprints, source, confidence, classes, chunk=chunk, window=window)
-    table = judge(coverage, classes, min_share)
+    with ExitStack() as stack:
+        source = stack.enter_context(rasterio.open(class_raster))
+        confidence = stack.enter_context(open_confidence(confidence_raster, source))
+        wanted = probability_raster if calibration else None
+        likely = None if wanted is None else stack.enter_context(rasterio.open(wanted))
+        coverage = measure_coverage(footprints, source, confidence, classes, likely, chunk=chunk, window=window)
+    table = judge(coverage, classes, min_share, calibration)
     footprints = _free_names(footprints, set(table.columns) | {"area_m2"})
     with open_writer(out, overwrite=overwrite) as writer:
         for start in range(0, max(len(footprints), 1), chunk):
@@ -158,6 +170,7 @@ def measure_coverage(
     source: Any,
     confidence: Any,
     classes: ClassTable,
+    probabilities: Any = None,
     *,
     chunk: int = 50_000,
     window: int = 2048,
@@ -169,6 +182,7 @@ def measure_coverage(
         source: open class raster.
         confidence: open confidence raster on the same grid, or None.
         classes: the table of the raster's values.
+        probabilities: open raster of one band per class on the same grid, or None.
         chunk, window: as in :func:`aggregate_buildings`.
     """
     n, size = len(footprints), len(classes)
@@ -179,7 +193,9 @@ def measure_coverage(
         part = slice(start, start + chunk)
         pixels = to_pixels(shapes[part])
         bounds[part], area[part] = shapely.bounds(pixels), shapely.area(pixels)
-    sums = Coverage(area, np.zeros(n), np.zeros((n, size)), np.zeros((n, size)), np.zeros((n, size)))
+    sums = Coverage(area, np.zeros(n), *(np.zeros((n, size)) for _ in range(3)))
+    if probabilities is not None:
+        sums.probability = np.zeros((n, size))
     for view in _windows(source.height, source.width, window):
         row0, row1, col0, col1 = view.row_off, view.row_off + view.height, view.col_off, view.col_off + view.width
         # pixel space has its y axis up: row r is at y = -r
@@ -189,16 +205,19 @@ def measure_coverage(
             continue
         values = check_values(source.read(1, window=view), source.nodata, classes, source.name)
         known = None if confidence is None else read_confidence(confidence, view)
+        likely = None if probabilities is None else read_probabilities(probabilities, view)
         raster = NumPyRasterSource(values, col0, -row1, col1, -row0)
         clipped = np.clip(bounds[members], [col0, -row1, col0, -row1], [col1, -row0, col1, -row0])
         cells = np.prod(np.ceil(clipped[:, 2:]) - np.floor(clipped[:, :2]), axis=1)
         for batch in np.split(members, np.flatnonzero(np.diff(np.cumsum(cells) // _CELLS)) + 1):
             answer = exact_extract(raster, _Shapes(to_pixels(shapes[batch])), ["cell_id", "coverage"], output="pandas")
-            _accumulate(sums, batch, answer, values.ravel(), None if known is None else known.ravel())
+            _accumulate(sums, batch, answer, values.ravel(), None if known is None else known.ravel(), likely)
     return sums
 
 
-def judge(coverage: Coverage, classes: ClassTable, min_share: float) -> pd.DataFrame:
+def judge(
+    coverage: Coverage, classes: ClassTable, min_share: float, calibration: tuple[float, float] | None = None
+) -> pd.DataFrame:
     """Class, shares, confidence, covered fraction and status of each footprint (see :func:`aggregate_buildings`)."""
     valid = coverage.by_class.sum(axis=1)
     analysed = valid > 0
@@ -212,6 +231,8 @@ def judge(coverage: Coverage, classes: ClassTable, min_share: float) -> pd.DataF
     known = coverage.known[rows, chosen]
     confidence = np.full(len(valid), np.nan)
     np.divide(coverage.confidence[rows, chosen], known, out=confidence, where=analysed & (known > 0))
+    if calibration is not None and coverage.probability is not None:
+        confidence[analysed] = class_confidence(coverage.probability[analysed], winner, classes, calibration)
 
     covered = np.zeros(len(valid))
     np.divide(valid, coverage.area, out=covered, where=coverage.area > 0)
@@ -245,6 +266,52 @@ def choose_class(shares: NDArray[np.float64], classes: ClassTable, min_share: fl
     found &= shares[:, foreground].max(axis=1, initial=0) > 0
     best = foreground[_last_argmax(shares[:, foreground])]
     return np.where(found, best, background[_last_argmax(shares[:, background])])
+
+
+def class_score(
+    probability: NDArray[np.floating[Any]], chosen: NDArray[np.integer[Any]], classes: ClassTable
+) -> NDArray[np.float64]:
+    """How much of what speaks for a building speaks for its class: probability of the class, given a building.
+
+    Args:
+        probability: [N, classes], sums or means over the pixels of each building.
+        chosen: [N] places of the classes.
+        classes: the table.
+
+    Returns:
+        [N], 0 to 1; 0 where the answer is background, which is no answer to what state a building is in.
+    """
+    front = np.array([not c.background for c in classes])
+    total = probability[:, front].sum(axis=1)
+    own = probability[np.arange(len(chosen)), chosen]
+    score = np.zeros(len(chosen))
+    np.divide(own, total, out=score, where=(total > 0) & front[chosen])
+    return score
+
+
+def logit(score: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
+    """log(p / (1 - p)) of scores kept within 0.02 and 0.98, beyond which a few hundred buildings say nothing."""
+    inside = np.clip(score, 0.02, 0.98)
+    return np.log(inside / (1 - inside))
+
+
+def class_confidence(
+    probability: NDArray[np.floating[Any]],
+    chosen: NDArray[np.integer[Any]],
+    classes: ClassTable,
+    calibration: tuple[float, float],
+) -> NDArray[np.float64]:
+    """How likely the class of each building is right: a logistic of :func:`class_score` fitted on buildings left out.
+
+    The mean confidence of its pixels is no answer to that: pixels are sure of *a building* where it is of no doubt, and
+    their errors within a building go together.
+
+    Args:
+        probability, chosen, classes: see :func:`class_score`.
+        calibration: slope and intercept.
+    """
+    slope, intercept = calibration
+    return 1 / (1 + np.exp(-(slope * logit(class_score(probability, chosen, classes)) + intercept)))
 
 
 def share_column(name: str) -> str:
@@ -322,6 +389,7 @@ def _accumulate(
     answer: pd.DataFrame,
     values: NDArray[np.uint8],
     confidence: NDArray[np.float32] | None,
+    probabilities: NDArray[np.float32] | None = None,
 ) -> None:
     """Add one window's pixels to the sums of its footprints.
 
@@ -330,6 +398,7 @@ def _accumulate(
         members: footprints of the window, [k].
         answer: ``cell_id`` and ``coverage`` arrays of each.
         values, confidence: the window's pixels, flattened; classes by their places.
+        probabilities: those of the classes, [classes, pixels].
     """
     k, size = len(members), sums.by_class.shape[1]
     cells = np.concatenate(list(answer["cell_id"]))
@@ -340,6 +409,10 @@ def _accumulate(
     valid = value != NODATA
     slot, weight = member[valid] * size + value[valid], weight[valid]
     sums.by_class[members] += np.bincount(slot, weights=weight, minlength=k * size).reshape(k, size)
+    if probabilities is not None and sums.probability is not None:
+        for place, band in enumerate(probabilities):
+            amount = np.nan_to_num(band[cells][valid])
+            sums.probability[members, place] += np.bincount(member[valid], weights=weight * amount, minlength=k)
     if confidence is None:
         return
     sure = confidence[cells][valid]

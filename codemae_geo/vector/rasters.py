@@ -65,6 +65,15 @@ def read_confidence(source: Any, window: Any) -> NDArray[np.float32]:
     return value
 
 
+def read_probabilities(source: Any, window: Any) -> NDArray[np.float32]:
+    """Bands of a probability raster, one per class, 0..1, NaN where nodata: [classes, pixels]."""
+    raw = source.read(window=window)
+    value = raw.astype(np.float32) * np.float32(source.scales[0]) + np.float32(source.offsets[0])
+    if source.nodata is not None:
+        value[raw == source.nodata] = np.nan
+    return value.reshape(len(raw), -1)
+
+
 def check_values(raw: NDArray[Any], nodata: float | None, classes: ClassTable, name: str) -> NDArray[np.uint8]:
     """Class values as the places of their classes in the table, uint8 with 255 for nodata.
 

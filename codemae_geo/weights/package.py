@@ -104,6 +104,18 @@ class Metric(_Frozen):
     split: str
 
 
+class BuildingCalibration(_Frozen):
+    """How likely the class of a whole building is right: a logistic of the class's share of its building evidence.
+
+    See :func:`codemae_geo.vector.buildings.class_confidence`.
+    """
+
+    slope: float = Field(ge=0)
+    intercept: float
+    #: what it was fitted on: buildings left out of training
+    split: str
+
+
 class ModelContract(_Frozen):
     """Everything that a user of the weights must know, see the module's docstring."""
 
@@ -124,6 +136,8 @@ class ModelContract(_Frozen):
     precision: Literal["float32", "bfloat16", "float16"] = "float32"
     #: temperature that logits are divided by, fitted on held-out data (1: not calibrated)
     temperature: float = Field(1.0, gt=0)
+    #: of the confidence of whole buildings; None gives the mean of their pixels
+    building_calibration: BuildingCalibration | None = None
     #: detections below it are not reported, unless a user says otherwise
     score_threshold: float = Field(default=0.5, ge=0, le=1)
     licence: str
