@@ -39,7 +39,7 @@ from codemae_geo.models.probe import LinearProbe, knn_scores
 from codemae_geo.weights import load_package
 
 SIDE, SEEDS, SHOTS = 64, 5, 40
-EPOCHS = {"40-shot": 15, "full": 4}
+EPOCHS = {"40-shot": 10, "full": 3}
 CONFIG = {"variant": "tiny", "img_size": SIDE, "modality": "SAR", "num_classes": 10, "drop_path_rate": 0.05}
 METHODS = ("pretrained", "from scratch", "HOG + linear", "raw pixels, nearest")
 
@@ -216,7 +216,7 @@ def main() -> None:
     parser.add_argument("archive", type=Path)
     parser.add_argument("los_angeles", type=Path)
     parser.add_argument("-o", "--output", type=Path, default=Path("mstar"))
-    parser.add_argument("--epochs", type=int, default=15, help="of pretraining")
+    parser.add_argument("--epochs", type=int, default=5, help="of pretraining")
     parser.add_argument("--jobs", type=int, default=2, help="runs at a time")
     args = parser.parse_args()
     args.output.mkdir(parents=True, exist_ok=True)

@@ -19,6 +19,7 @@ from codemae_cli.commands import (
     doctor,
     embed,
     engine,
+    evaluate,
     finetune,
     info,
     models,
@@ -72,6 +73,7 @@ app.command("pretrain", epilog=pretrain.EXAMPLES)(pretrain.pretrain)
 app.command("probe", epilog=probe.EXAMPLES)(probe.probe)
 app.command("finetune", epilog=finetune.EXAMPLES)(finetune.finetune)
 app.command("adapt", epilog=adapt.EXAMPLES)(adapt.adapt)
+app.command("evaluate", epilog=evaluate.EXAMPLES)(evaluate.evaluate)
 app.command("info", epilog=info.EXAMPLES)(info.info)
 app.command("clean", epilog=clean.EXAMPLES)(clean.clean)
 app.command("doctor", epilog=doctor.EXAMPLES)(doctor.doctor)
