@@ -18,6 +18,7 @@ import numpy as np
 import rasterio
 import torch
 from codemae_datasets.public import CATALOGUE, dataset_class
+from codemae_train.joplin import HELD_OUT, read_joplin
 from numpy.typing import NDArray
 from safetensors.torch import load_file
 from scipy import ndimage
@@ -166,8 +167,6 @@ def _bands(found: Mapping[str, Tensor], spec: InputSpec, name: str) -> NDArray[n
 
 
 def _joplin(root: Path, contract: ModelContract) -> Cases:
-    from codemae_train.bundled import HELD_OUT, read_joplin
-
     scene = read_joplin(root)
     rows, cols = scene.held_out
     images = [
