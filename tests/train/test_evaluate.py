@@ -120,7 +120,7 @@ def test_a_calibration_is_saved_where_it_helps(model: Path) -> None:
     said = {"list": {"dataset": "x", "split": "y"}}
     rule = "gated" if contract.localisation == "gate" else "ungated"
     for left, used in ((better, True), (worse, False)):
-        figures = {rule: {"buildings": {"count": 9, "left_out": left, "pixel_mean": {"ece": 0.1}}}}
+        figures = {rule: {"buildings": {"count": 9, "mean_f1": 0.5, "left_out": left, "pixel_mean": {"ece": 0.1}}}}
         temperature = {"fitted": 2.0, "ece_fitted": left["ece"], "ece_contract": 0.1}
         done = ev.calibrated(contract, said | {"figures": figures, "temperature": temperature})
         assert (done.temperature == 2.0) is used

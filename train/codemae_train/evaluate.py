@@ -35,7 +35,7 @@ from codemae_geo.progress import Reporter
 from codemae_geo.report import page as html
 from codemae_geo.vector.buildings import choose_class, class_confidence, class_score, logit
 from codemae_geo.weights import ModelContract, ModelPackage, load_model
-from codemae_geo.weights.package import BuildingCalibration, InputSpec, save_package
+from codemae_geo.weights.package import BuildingCalibration, InputSpec, Metric, save_package
 
 Form = Literal["engine", "published"]
 #: share of a building's pixels that must not be background for it to count as found, as in `codemae damage`
@@ -522,7 +522,9 @@ def card_figures(result: Mapping[str, Any], contract: ModelContract) -> list[dic
         found |= {"miou": float(result[rule]["miou_absent_zero"])}
         found |= {"f1_localisation": result.get("f1_localisation"), "f1_damage_as_mask": result.get("f1_mask")}
         houses = result[rule].get("buildings", {})
-        found |= {k: houses[v] for k, v in (("building_mean_f1", "mean_f1"),) if v in houses}
+        if houses.get("count"):
+            found |= {"building_mean_f1": houses["mean_f1"]}
+            found |= {"building_ece_left_out": houses["left_out"]["ece"]} if houses["left_out"] else {}
     elif "accuracy" in result:
         found = {"accuracy": result["accuracy"], "macro_f1": result["macro_f1"]}
     return [
@@ -803,6 +805,8 @@ def evaluate(
 def calibrated(contract: ModelContract, metrics: Mapping[str, Any]) -> ModelContract:
     """The contract with the temperature and the building confidence of an evaluation on images left out of training.
 
+    With the latter, the card gets the figures of buildings on the same list.
+
     A temperature is taken where it does better than the package's on pixels that it was not fitted on; the building
     calibration where it does better, on buildings left out, than the mean confidence of their pixels.
     """
@@ -819,6 +823,12 @@ def calibrated(contract: ModelContract, metrics: Mapping[str, Any]) -> ModelCont
         changes["building_calibration"] = BuildingCalibration(
             slope=round(left["slope"], 4), intercept=round(left["intercept"], 4), split=f"{place}; {figures}"
         )
+        said = {"building_mean_f1": houses["mean_f1"], "building_ece_left_out": left["ece"]}
+        others = [m for m in contract.metrics if m.name not in said]
+        changes["metrics"] = [
+            *others,
+            *(Metric(name=name, value=round(value, 4), split=place) for name, value in said.items()),
+        ]
     return contract.model_copy(update=changes)
 
 
