@@ -31,6 +31,8 @@ def card_text(contract: ModelContract) -> str:
     if contract.metrics:
         lines += ["", "## Measured", "", "| metric | value | on |", "| --- | --- | --- |"]
         lines += [f"| {m.name} | {m.value:.4g} | {m.split} |" for m in contract.metrics]
+    if contract.building_calibration:
+        lines += ["", f"Confidence of buildings: fitted on {contract.building_calibration.split}."]
     if contract.limits:
         lines += ["", "## Limits", "", contract.limits]
     if contract.training or contract.training_data:

@@ -8,6 +8,7 @@ from pathlib import Path
 import bundled
 import pytest
 import torch
+from codemae_train import joplin
 from safetensors.torch import load_file
 
 
@@ -46,7 +47,7 @@ def test_training_views_stay_away_from_the_held_out_chip(scene: bundled.Joplin) 
         (top, bottom), (left, right) = view.box
         assert 0 <= top <= bottom <= 63
         assert left >= 0
-        assert right < 64 - bundled.BUFFER
+        assert right < 64 - joplin.BUFFER
 
 
 def test_views_sample_image_and_label_at_the_same_place(scene: bundled.Joplin) -> None:

@@ -194,7 +194,8 @@ def _joplin(root: Path, contract: ModelContract) -> Cases:
 @dataclass(frozen=True)
 class Answer:
     """Probabilities of classes [K, H, W]; of background and building [2, H, W] where the model has that head; and
-    sampled logits [N, K] with the flat places [N] that they belong to."""
+    sampled logits [N, K] with the flat places [N] that they belong to.
+    """
 
     classes: Tensor
     localisation: Tensor | None
@@ -760,7 +761,11 @@ def evaluate(
             elif source is not None:
                 cases = open_cases(source, contract, root=root, split=split, limit=limit)
                 _check_classes(cases, contract)
-                named = {"dataset": cases.name, "split": f"{cases.split} ({cases.count} images)", "note": cases.note}
+                named = {
+                    "dataset": cases.name,
+                    "split": f"{cases.split} ({cases.count} image{'s'[: cases.count != 1]})",
+                    "note": cases.note,
+                }
                 tallies = {}
                 if contract.task == "classification":
                     result, fitted = score_images(package, cases, reporter)
@@ -818,7 +823,9 @@ def calibrated(contract: ModelContract, metrics: Mapping[str, Any]) -> ModelCont
     houses = metrics["figures"].get(rule, {}).get("buildings", {})
     left = houses.get("left_out")
     if left and left["ece"] < houses["pixel_mean"]["ece"]:
-        place = f"{houses['count']} buildings of {metrics['list']['dataset']}, {metrics['list']['split']}"
+        named = metrics["list"]
+        place = f"{houses['count']} buildings of {named['dataset']}, {named['split']}"
+        place += f"; {named['note']}" if named.get("note") else ""
         figures = f"ECE {left['ece']:.3f} on those left out of the fit, {houses['pixel_mean']['ece']:.3f} without it"
         changes["building_calibration"] = BuildingCalibration(
             slope=round(left["slope"], 4), intercept=round(left["intercept"], 4), split=f"{place}; {figures}"
