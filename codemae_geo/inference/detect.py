@@ -17,6 +17,7 @@ from torch import Tensor
 
 from codemae_geo.errors import InputError, ModelError, param
 from codemae_geo.inference import engine
+from codemae_geo.inference.finite import placed
 from codemae_geo.inference.job import Job, MapResult, combine_regions, open_package
 from codemae_geo.inference.predictor import WindowNetwork
 from codemae_geo.inference.request import Bounds, RunOptions, SceneLike, Target, as_request
@@ -271,10 +272,12 @@ def find_boxes(job: DetectJob) -> tuple[Boxes, engine.EngineStats]:
         for row in rows:
             stats.count(row, plan)
             for columns, images, masks in row.batches(job.predictor.batch_size):
-                for j, found in zip(columns, job.predictor(images, masks), strict=True):
-                    placed = place(found[found.scores >= threshold], plan, row.index, j)
-                    x, y = _middles(placed, plan)
-                    parts.append(placed[row.analysed[y - plan.row_starts[row.index], x]])
+                with placed(plan, row.index, columns):
+                    answers = list(job.predictor(images, masks))
+                for j, found in zip(columns, answers, strict=True):
+                    boxes = place(found[found.scores >= threshold], plan, row.index, j)
+                    x, y = _middles(boxes, plan)
+                    parts.append(boxes[row.analysed[y - plan.row_starts[row.index], x]])
                     reporter.progress(row.index * len(plan.col_starts) + j + 1, len(plan))
             reporter.progress((row.index + 1) * len(plan.col_starts), len(plan))
     return Boxes.join(parts), stats

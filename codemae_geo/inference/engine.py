@@ -16,6 +16,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from codemae_geo.inference.finite import placed
 from codemae_geo.progress import Reporter
 from codemae_geo.tiling import RollingAccumulator, TilePlan
 
@@ -217,11 +218,12 @@ def run(
             i, start = row.index, plan.row_starts[row.index]
             stats.count(row, plan)
             for columns, images, masks in row.batches(batch):
-                for j, scores in zip(columns, predictor(images, masks), strict=True):
-                    col = plan.col_starts[j]
-                    cut = scores[:, : height - start, : width - col]
-                    ring.add(start, col, cut * plan.weight(i, j)[: cut.shape[1], : cut.shape[2]])
-                    reporter.progress(i * len(plan.col_starts) + j + 1, len(plan))
+                with placed(plan, i, columns):
+                    for j, scores in zip(columns, predictor(images, masks), strict=True):
+                        col = plan.col_starts[j]
+                        cut = scores[:, : height - start, : width - col]
+                        ring.add(start, col, cut * plan.weight(i, j)[: cut.shape[1], : cut.shape[2]])
+                        reporter.progress(i * len(plan.col_starts) + j + 1, len(plan))
             end = plan.finished(i)
             finished = ring.take(end)
             if end > done:

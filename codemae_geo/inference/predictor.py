@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from codemae_geo.errors import ModelError
 from codemae_geo.inference.device import Runtime
+from codemae_geo.inference.finite import refuse_nan, watch
 from codemae_geo.tasks import TASKS
 from codemae_geo.weights.package import InputSpec, ModelContract
 
@@ -68,6 +69,7 @@ class WindowNetwork(ABC, Generic[Answer]):
         self.runtime = runtime
         self.batch_size = 1 if runtime.device.type == "cpu" else (batch_size or runtime.default_batch)
         self._module = module.to(runtime.device).eval()
+        watch(self._module)
         self._normalise = [_normaliser(spec, runtime.device) for spec in contract.inputs]
 
     def parameters(self) -> Iterator[Tensor]:
@@ -114,7 +116,9 @@ class WindowNetwork(ABC, Generic[Answer]):
         """What the module says, in the runtime's precision."""
         precision = self.runtime.precision
         with torch.autocast(self.runtime.device.type, precision, enabled=precision != torch.float32):
-            return self._module(*tensors)
+            out = self._module(*tensors)
+        refuse_nan(out, "answer")
+        return out
 
     @abstractmethod
     def _answer(self, tensors: Sequence[Tensor]) -> Iterable[Answer]:

@@ -1,0 +1,69 @@
+"""A network that answers NaN is refused, with where it began; never class 0."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from support.packages import make_detector, make_encoder
+from torch import Tensor, nn
+
+from codemae_geo import models
+from codemae_geo.errors import ModelError
+from codemae_geo.inference import detect, embed
+from truth.ruler import MARKS, Ruler, marks, measure, write
+
+
+class Gives(nn.Module):
+    """NaN where the picture is brighter than 90."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.where(x > 90, torch.nan, x)
+
+
+class Broken(Ruler):
+    """A ruler whose part ``tail`` gives NaN."""
+
+    def __init__(self, num_classes: int = MARKS) -> None:
+        super().__init__(num_classes)
+        self.tail = Gives()
+
+    def forward(self, image: Tensor) -> Tensor:
+        self.tail(image)
+        return super().forward(image)
+
+
+def test_nan_in_one_window(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = marks((200, 200), top=80)
+    data[:, 150, 20] = 99
+    path = write(here / "a.tif", data)
+    assert (measure(here, path).classes == data[0]).all()
+    monkeypatch.setitem(models.ARCHITECTURES, "ruler", Broken)
+    with pytest.raises(ModelError, match="answers NaN") as error:
+        measure(here, path)
+    assert "part tail" in str(error.value)
+    assert "row 128 column 0" in str(error.value)
+
+
+def test_nan_that_a_detector_would_drop(here: Path) -> None:
+    model = make_detector(here / "d.safetensors")
+    scene = write(here / "a.tif", np.random.default_rng(0).integers(1, 255, (3, 96, 96)).astype("u1"))
+    job = detect.DetectJob.open(model, scene)
+    with torch.no_grad():
+        for parameter in job.predictor.parameters():
+            parameter.fill_(float("nan"))
+    with pytest.raises(ModelError, match="answers NaN"):
+        job.run(here / "boxes")
+
+
+def test_nan_features(here: Path) -> None:
+    model = make_encoder(here / "e.safetensors")
+    scene = write(here / "a.tif", np.random.default_rng(0).integers(1, 255, (3, 96, 96)).astype("u1"))
+    job = embed.EmbedJob.open(model, scene, sensor="optical")
+    with torch.no_grad():
+        for parameter in job.predictor.parameters():
+            parameter.fill_(float("nan"))
+    with pytest.raises(ModelError, match="answers NaN"):
+        job.run(here / "features")
