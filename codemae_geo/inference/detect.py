@@ -17,7 +17,7 @@ from torch import Tensor
 
 from codemae_geo.errors import InputError, ModelError, param
 from codemae_geo.inference import engine
-from codemae_geo.inference.finite import placed
+from codemae_geo.inference.finite import placed, watch
 from codemae_geo.inference.job import Job, MapResult, combine_regions, open_package
 from codemae_geo.inference.predictor import WindowNetwork
 from codemae_geo.inference.request import Bounds, RunOptions, SceneLike, Target, as_request
@@ -72,6 +72,10 @@ class Boxes:
 
 class DetectionNetwork(WindowNetwork[Boxes]):
     """Boxes of windows, in pixels of the window."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        watch(self._module, depth=2)  # boxes whose scores are NaN are dropped: the answer would be that there is none
 
     def _answer(self, tensors: Sequence[Tensor]) -> list[Boxes]:
         return [

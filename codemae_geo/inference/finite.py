@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
 
 from codemae_geo.errors import ModelError, param
 from codemae_geo.tiling import TilePlan
@@ -17,24 +18,44 @@ class NotANumber(ArithmeticError):
     """A part of a network gave NaN; the message names the part."""
 
 
-def watch(module: nn.Module) -> None:
-    """Have the parts of a network (its direct children) raise :class:`NotANumber` when they give NaN.
+def watch(module: nn.Module, depth: int | None = None) -> list[RemovableHandle]:
+    """Have the parts of a network raise :class:`NotANumber` when they give NaN.
 
-    A later part may hide it: a detector drops boxes whose scores are NaN and finds nothing.
+    Args:
+        module: the network.
+        depth: parts of parts are watched to this depth; None watches all.
+
+    Returns:
+        Handles that end it.
     """
-    for name, child in module.named_children():
+    handles = []
+    for name, part in module.named_modules():
+        if name and (depth is None or name.count(".") < depth):
 
-        def check(_module: nn.Module, _inputs: Any, output: Any, name: str = name) -> None:
-            refuse_nan(output, name)
+            def check(_module: nn.Module, _inputs: Any, output: Any, name: str = name) -> None:
+                if has_nan(output):
+                    raise NotANumber(name)
 
-        child.register_forward_hook(check)
+            handles.append(part.register_forward_hook(check))
+    return handles
 
 
-def refuse_nan(values: Any, name: str) -> None:
-    """Raise :class:`NotANumber` when tensors, in any nesting of lists and dictionaries, hold NaN."""
-    for tensor in _tensors(values):
-        if tensor.is_floating_point() and bool(torch.isnan(tensor).any()):
-            raise NotANumber(name)
+def first_fault(module: nn.Module, run: Callable[[], Any]) -> str:
+    """Name of the part of a network that gives NaN first when it is run again."""
+    handles = watch(module)
+    try:
+        run()
+    except NotANumber as error:
+        return str(error)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return "answer"
+
+
+def has_nan(values: Any) -> bool:
+    """Whether tensors, in any nesting of lists and dictionaries, hold NaN."""
+    return any(bool(torch.isnan(t).any()) for t in _tensors(values) if t.is_floating_point())
 
 
 def _tensors(values: Any) -> Iterator[Tensor]:

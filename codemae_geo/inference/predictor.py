@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from codemae_geo.errors import ModelError
 from codemae_geo.inference.device import Runtime
-from codemae_geo.inference.finite import refuse_nan, watch
+from codemae_geo.inference.finite import NotANumber, first_fault, has_nan
 from codemae_geo.tasks import TASKS
 from codemae_geo.weights.package import InputSpec, ModelContract
 
@@ -69,7 +69,6 @@ class WindowNetwork(ABC, Generic[Answer]):
         self.runtime = runtime
         self.batch_size = 1 if runtime.device.type == "cpu" else (batch_size or runtime.default_batch)
         self._module = module.to(runtime.device).eval()
-        watch(self._module)
         self._normalise = [_normaliser(spec, runtime.device) for spec in contract.inputs]
 
     def parameters(self) -> Iterator[Tensor]:
@@ -117,7 +116,8 @@ class WindowNetwork(ABC, Generic[Answer]):
         precision = self.runtime.precision
         with torch.autocast(self.runtime.device.type, precision, enabled=precision != torch.float32):
             out = self._module(*tensors)
-        refuse_nan(out, "answer")
+            if has_nan(out):
+                raise NotANumber(first_fault(self._module, lambda: self._module(*tensors)))
         return out
 
     @abstractmethod
