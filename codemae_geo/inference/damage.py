@@ -61,7 +61,6 @@ class DamageJob(MapJob):
         target, options, reporter = target or Target(), options or RunOptions(), reporter or Reporter()
         requests = [as_request(pre), as_request(post)]
         with gdal_env(), reporter.stage("check"):
-            buildings = None if footprints is None else read_footprints(footprints, src_crs=footprints_crs)
             package = open_package(model or DEFAULT_DAMAGE_MODEL, cls.task, role="a pre and post pair")
             check_sensors(package.contract, post_sensor)
             scenes = [r.open(spec) for r, spec in zip(requests, package.contract.inputs, strict=True)]
@@ -73,6 +72,9 @@ class DamageJob(MapJob):
                 grid, inside = crop_to_aoi(grid, target.aoi)
                 regions.append(inside)
             check_covers(grid, common)
+            buildings = None
+            if footprints is not None:  # a country's are read only where the map will be
+                buildings = read_footprints(footprints, src_crs=footprints_crs, around=grid)
             if only_near_buildings is not None:
                 if buildings is None:
                     raise InputError(

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import rasterio
+from odc.geo.geobox import GeoBox
 from rasterio.errors import RasterioError
 
 from codemae_geo import __version__
@@ -77,8 +78,10 @@ def map_buildings(
         with reporter.stage("check"):
             _protect(out, raster, sure, Path(str(footprints).split("|")[0]))
             table = read_classes(raster, classes)
-            frame = read_footprints(footprints, src_crs=footprints_crs)
             inherited = _read_tags(raster, sure)
+            with rasterio.open(raster) as source:
+                around = GeoBox((source.height, source.width), source.transform, source.crs) if source.crs else None
+            frame = read_footprints(footprints, src_crs=footprints_crs, around=around)
         tags = {
             **inherited,
             "SOFTWARE": f"codemae-geo {__version__}",

@@ -110,7 +110,7 @@ def test_unreadable_empty_and_tabular_files_are_named(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="is empty"):
         read_footprints(tmp_path / "none.gpkg")
     (tmp_path / "table.csv").write_text("a,b\n1,2\n")
-    with pytest.raises(InputError, match="no layer with a geometry"):
+    with pytest.raises(InputError, match="no column of geometries"):
         read_footprints(tmp_path / "table.csv")
 
 

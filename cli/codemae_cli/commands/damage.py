@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
@@ -27,7 +26,10 @@ def damage(
     pre: o.Pre,
     post: o.Post,
     output: o.Output,
-    footprints: Annotated[Path | None, typer.Option(help="Building polygons to give a damage class each.")] = None,
+    footprints: Annotated[
+        str | None,
+        typer.Option(metavar="FILE", help="Building polygons to give a class each: file, folder, URL."),
+    ] = None,
     footprints_crs: Annotated[str | None, typer.Option(help="CRS of footprints that carry none.")] = None,
     only_near_buildings: Annotated[
         bool, typer.Option("--only-near-buildings", help="Analyse only near footprints.")
