@@ -27,6 +27,13 @@ class ClassInfo:
     background: bool = False
 
     def __post_init__(self) -> None:
+        kinds = {"value": int, "name": str, "color": str, "background": bool}
+        for field, kind in kinds.items():  # a table may come from a file that anybody wrote
+            value = getattr(self, field)
+            if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
+                raise ValueError(f"the {field} of a class is {str(value)[:60]!r}, which is not {kind.__name__}")
+        if not self.name or len(self.name) > 200 or not self.name.isprintable():
+            raise ValueError(f"a class has the name {self.name[:60]!r}, which cannot be shown")
         if not 0 <= self.value < NODATA:
             raise ValueError(f"class value {self.value} is outside 0..{NODATA - 1}")
         if len(self.color) != 7 or self.color[0] != "#":
@@ -80,7 +87,12 @@ class ClassTable(tuple[ClassInfo, ...]):
             ValueError: an entry is no class, or values or names repeat.
             TypeError, KeyError: an entry lacks a field or has another.
         """
-        return cls([ClassInfo(**{"color": STANDARD_COLORS[e["value"] % len(STANDARD_COLORS)], **e}) for e in entries])
+        if not all(isinstance(e, Mapping) for e in entries):
+            raise ValueError("a class is not an object with value and name")
+        standard = [
+            STANDARD_COLORS[e["value"] % len(STANDARD_COLORS)] if isinstance(e["value"], int) else "" for e in entries
+        ]
+        return cls([ClassInfo(**{"color": color, **e}) for color, e in zip(standard, entries, strict=True)])
 
 
 #: colours of classes that come without: Okabe and Ito's palette, which the common colour-vision deficiencies keep apart

@@ -15,7 +15,7 @@ import typer
 
 from codemae_cli.protocol import PROTOCOL
 from codemae_cli.spelling import Spelling
-from codemae_cli.streams import speak_events
+from codemae_cli.streams import printable, speak_events
 from codemae_geo.errors import CodemaeError, param, params_in
 from codemae_geo.progress import Reporter
 
@@ -27,7 +27,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 def say(message: str) -> None:
     """One line for people, on stderr."""
-    typer.echo(message, err=True)
+    typer.echo(printable(message), err=True)
 
 
 def emit(event: str, **fields: Any) -> None:
@@ -119,12 +119,12 @@ class RichReporter(PlainReporter):
             self._status.update(f"{self._name}: {rate(done, total, now - self._began)}")
 
     def log(self, message: str) -> None:
-        self._console.print(f"  {message}", markup=False)
+        self._console.print(printable(f"  {message}"), markup=False)
 
     def on_warning(self, code: str, message: str) -> None:
         from rich.markup import escape
 
-        self._console.print("[yellow]warning:[/yellow]", escape(message))
+        self._console.print("[yellow]warning:[/yellow]", escape(printable(message)))
 
     def close(self) -> None:
         """Remove the live line."""

@@ -78,7 +78,7 @@ def class_entries(text: str) -> list[Any]:
         return [name.strip() for name in text.split(",")]
     try:
         entries = json.loads(Path(text).read_text(encoding="utf-8-sig"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"the class table {text} cannot be read", found=str(error), expected="a JSON file") from error
     if not isinstance(entries, list):
         raise InputError(

@@ -53,7 +53,7 @@ def parse_request(path: Path) -> Request:
     """
     try:
         data = json.loads(path.read_text(encoding="utf-8-sig"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise RequestError(f"the request {path} cannot be read", found=str(error), expected="a JSON file") from error
     if not isinstance(data, dict):
         raise RequestError("the request is not a JSON object", found=type(data).__name__)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import sys
 from contextlib import suppress
 from typing import Any
@@ -58,15 +59,38 @@ def prepare() -> None:
     sys.stdout, sys.stderr = _take(sys.stdout, 1), _take(sys.stderr, 2)
 
 
+#: what moves a terminal's cursor, clears it, or names its window, when a file's tags or a model's card hold it
+_CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
+
+
+def printable(text: str) -> str:
+    r"""Text with control characters spelled out, so that nothing from a file acts on a terminal.
+
+    >>> printable("a\x1b[2Jb")
+    'a\\x1b[2Jb'
+    """
+    return _CONTROL.sub(lambda m: f"\\x{ord(m[0]):02x}", text)
+
+
+class _Text(io.TextIOWrapper):
+    """Stdout: results, in which nothing of a file acts on a terminal."""
+
+    def write(self, text: str, /) -> int:
+        return super().write(printable(text))
+
+
 def _take(stream: Any, descriptor: int) -> Any:
     if isinstance(stream, io.TextIOWrapper) and stream.isatty():
         stream.reconfigure(errors="backslashreplace")
-        return stream
+        if descriptor == 2:  # the live line is drawn by control characters
+            return stream
+        return _Text(stream.buffer, encoding=stream.encoding, errors="backslashreplace", line_buffering=True)
     if stream is not None and not isinstance(stream, io.TextIOWrapper):
         return stream  # another program's own
     raw = io.BufferedWriter(_Stream(descriptor, "w", closefd=False))
     # a path that is no text is shown by its bytes
-    return io.TextIOWrapper(raw, encoding="utf-8", errors="backslashreplace", line_buffering=descriptor == 2)
+    kind = _Text if descriptor == 1 else io.TextIOWrapper
+    return kind(raw, encoding="utf-8", errors="backslashreplace", line_buffering=descriptor == 2)
 
 
 def speak_events() -> None:

@@ -334,6 +334,15 @@ def _check_size(architecture: ArchitectureSpec, header: Mapping[str, Any], name:
     try:
         with torch.device("meta"):
             module = models.build(architecture.name, architecture.config)
+    except ModelError:
+        raise
+    except Exception as error:  # whatever comes of a configuration of other types than the architecture's
+        raise ModelError(
+            f"the contract of {name} asks for a network that cannot be built",
+            found=f"{architecture.name}: {type(error).__name__}: {str(error)[:200]}",
+            expected="a configuration that fits the architecture",
+            hint="fetch or convert the file again",
+        ) from error
     finally:
         handle.remove()
     _compare({key: list(tensor.shape) for key, tensor in module.state_dict().items()}, shapes, type(module), name)

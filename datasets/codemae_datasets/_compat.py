@@ -56,11 +56,10 @@ Query = tuple[slice, slice, slice]
 class NoScenesError(InputError, DatasetNotFoundError):
     """No raster where the user pointed: this project's error and torchgeo's at once."""
 
-    def __init__(
-        self, message: str, *, found: str | None = None, expected: str | None = None, hint: str | None = None
-    ) -> None:
-        FileNotFoundError.__init__(self, message)  # torchgeo's own wants a dataset that was never made
-        self.message, self.found, self.expected, self.hint = message, found, expected, hint
+    def __init__(self, message: str, **parts: str | None) -> None:
+        # torchgeo's own wants a dataset that was never made, and stands after ours in the order of classes
+        FileNotFoundError.__init__(self, message)
+        self.__dict__ |= InputError(message, **parts).__dict__
 
 
 def compose_from_the_right(ours: type[GeoDataset]) -> None:

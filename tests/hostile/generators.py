@@ -1,7 +1,7 @@
 """Seeded makers of hostile files: a good file of each kind, broken in its structure, its values or its bytes.
 
-Each maker gives ``(words, broken)``: the words of a command line that reads the file, and whether the file is certainly
-broken. What is not certain (a value that was changed into another good one, a byte in the middle of pixels) may be taken
+Each maker gives ``(words, broken)``: the words of a command line that reads the file, and whether the file is surely
+broken. What is not certain (a value that was changed into another good one, a byte in the middle of pixels) may be taken  # noqa: E501
 or refused, but never crash, hang, fill the memory or leave half an output.
 """
 
@@ -24,9 +24,9 @@ import yaml
 Made = tuple[list[Any], bool]
 #: values that no field expects
 ODD: list[Any] = [
-    None, True, -1, 0, 1e308, 10**400, float("nan"), float("inf"), "", "\x00", "a\x00b", "\ud800", "\x1b[2J\x1b]0;owned\x07",
-    "x" * 300, "x" * 100_000, "../../../etc/passwd", "/etc/passwd", "/vsicurl/http://127.0.0.1:9/x.tif", "<VRTDataset/>",
-    "EPSG:99999999", [], {}, [[]], [None], {"": None}, [[[[1]]]], [1] * 10_000, "\u202e", "%s%n", "'", '"', "\\", "C:\\x",
+    None, True, -1, 0, 1e308, 10**400, float("nan"), float("inf"), "", "\x00", "a\x00b", "\ud800", "\x1b[2J\x1b]0;owned\x07",  # noqa: E501
+    "x" * 300, "x" * 100_000, "../../../etc/passwd", "/etc/passwd", "/vsicurl/http://127.0.0.1:9/x.tif", "<VRTDataset/>",  # noqa: E501
+    "EPSG:99999999", [], {}, [[]], [None], {"": None}, [[[[1]]]], [1] * 10_000, "\u202e", "%s%n", "'", '"', "\\", "C:\\x",  # noqa: E501
 ]  # fmt: skip
 
 
@@ -160,7 +160,7 @@ def vector(good: Good, folder: Path, rng: random.Random) -> Made:
     collection = {
         "type": "FeatureCollection", "crs": {"type": "name", "properties": {"name": "urn:ogc:def:crs:EPSG::32615"}},
         "features": [
-            {"type": "Feature", "properties": {"a": 1, "class": "x"}, "geometry": {"type": "Polygon", "coordinates": [square]}},
+            {"type": "Feature", "properties": {"a": 1, "class": "x"}, "geometry": {"type": "Polygon", "coordinates": [square]}},  # noqa: E501
             {"type": "Feature", "properties": {}, "geometry": None},
         ],
     }  # fmt: skip
@@ -205,7 +205,7 @@ def raster(good: Good, folder: Path, rng: random.Random) -> Made:
     path = folder / f"scene.{kind if kind != 'aux' else 'tif'}"
     if kind == "vrt":
         band = (
-            '<VRTRasterBand dataType="Byte" band="{n}"><SimpleSource><SourceFilename relativeToVRT="{r}">{f}</SourceFilename>'
+            '<VRTRasterBand dataType="Byte" band="{n}"><SimpleSource><SourceFilename relativeToVRT="{r}">{f}</SourceFilename>'  # noqa: E501
             "<SourceBand>{b}</SourceBand></SimpleSource></VRTRasterBand>"
         )
         names = [
@@ -220,7 +220,7 @@ def raster(good: Good, folder: Path, rng: random.Random) -> Made:
         ]
         size = rng.choice([100, 0, -1, 10**12, 2**31])
         text = f'<VRTDataset rasterXSize="{size}" rasterYSize="100"><SRS>EPSG:32615</SRS>'
-        text += f"<GeoTransform>{rng.choice(['366000,0.5,0,4104000,0,-0.5', 'nan,1,0,0,0,1', '0,0,0,0,0,0', '1e300,1,0,0,0,-1'])}"
+        text += f"<GeoTransform>{rng.choice(['366000,0.5,0,4104000,0,-0.5', 'nan,1,0,0,0,1', '0,0,0,0,0,0', '1e300,1,0,0,0,-1'])}"  # noqa: E501
         text += "</GeoTransform>"
         text += "".join(
             band.format(n=n, r=rng.choice("01"), f=rng.choice(names), b=rng.choice([1, 0, 99])) for n in (1, 2, 3)

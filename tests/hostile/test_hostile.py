@@ -13,7 +13,6 @@ import random
 import resource
 import shutil
 import signal
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from types import FrameType
@@ -28,10 +27,7 @@ from support.scenes import make_model, write_raster
 from typer.testing import CliRunner
 
 from codemae_geo.errors import CodemaeError
-
-if True:
-    sys.path.insert(0, str(Path(__file__).parent))
-from generators import KINDS, Good
+from hostile.generators import KINDS, Good
 
 #: inputs in the gate
 COUNT = int(os.environ.get("CODEMAE_HOSTILE", 1050))
@@ -108,7 +104,7 @@ def attempt(words: list[Any]) -> tuple[int, str]:
 
 def judge(kind: str, words: list[Any], broken: bool, folder: Path) -> str | None:
     """What is wrong with how an input is met."""
-    inputs = {p for p in folder.rglob("*")}
+    inputs = set(folder.rglob("*"))
     try:
         with guarded():
             code, said = attempt(words)

@@ -197,7 +197,12 @@ def read_recipe(source: str | Path, tasks: Sequence[str] = ("",)) -> dict[str, A
     if path.suffix in (".yaml", ".yml"):
         if not path.is_file():
             raise InputError(f"there is no recipe {path}", hint=f"shipped recipes: {', '.join(known)}")
-        text = path.read_text(encoding="utf-8")
+        try:
+            text = path.read_text(encoding="utf-8-sig")
+        except (OSError, UnicodeDecodeError) as error:
+            raise InputError(
+                f"the recipe {source} cannot be read", found=str(error), expected="text in UTF-8"
+            ) from error
     elif str(source) in known:
         text = (files("codemae_train") / "recipes" / f"{source}.yaml").read_text(encoding="utf-8")
     else:
@@ -209,8 +214,8 @@ def read_recipe(source: str | Path, tasks: Sequence[str] = ("",)) -> dict[str, A
         )
     try:
         content = yaml.safe_load(text) or {}
-    except yaml.YAMLError as error:
-        raise InputError(f"the recipe {source} is not YAML", found=str(error).replace("\n", " ")) from error
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # a date of day 99 is a ValueError
+        raise InputError(f"the recipe {source} is not YAML", found=str(error).replace("\n", " ")[:500]) from error
     if not isinstance(content, dict):
         raise InputError(f"the recipe {source} is not a mapping", expected="data:, model: and train: with keys below")
     return content

@@ -39,7 +39,7 @@ def demo(
         pre=[str(scene / "pre.tif")],
         post=[str(scene / "post.tif")],
         output=output,
-        footprints=scene / "buildings.gpkg",
+        footprints=str(scene / "buildings.gpkg"),
         device=device,
         json_=json_,
         progress=progress,
