@@ -289,7 +289,7 @@ def _meet(a: Bounds, b: Bounds) -> bool:
 def _read_parquet(file: Path, bounds: Bounds | None, bounds_crs: Any, src_crs: Any) -> Batches:
     try:
         import pyarrow as pa  # type: ignore[import-untyped]
-        from pyarrow import parquet  # type: ignore[import-untyped]
+        from pyarrow import parquet
     except ModuleNotFoundError as error:
         raise InputError("reading GeoParquet needs PyArrow", found=str(error), hint="pip install pyarrow") from error
     try:

@@ -308,7 +308,7 @@ def _check_size(architecture: ArchitectureSpec, header: Mapping[str, Any], name:
     Raises:
         ModelError: it asks for far more than there is, or for other tensors.
     """
-    shapes = {key: list(entry["shape"]) for key, entry in header.items() if key != "__metadata__"}
+    shapes = {key: _shape(entry, key, name) for key, entry in header.items() if key != "__metadata__"}
     tensors, numbers = len(shapes), sum(math.prod(shape) for shape in shapes.values())
     if (large := max(_numbers(architecture.config), default=0)) > _LARGEST_NUMBER:
         raise ModelError(
@@ -346,6 +346,15 @@ def _check_size(architecture: ArchitectureSpec, header: Mapping[str, Any], name:
     finally:
         handle.remove()
     _compare({key: list(tensor.shape) for key, tensor in module.state_dict().items()}, shapes, type(module), name)
+
+
+def _shape(entry: Any, key: str, name: str) -> list[int]:
+    shape = entry.get("shape") if isinstance(entry, dict) else None
+    if not isinstance(shape, list) or not all(type(side) is int and 0 <= side < 2**48 for side in shape):
+        raise ModelError(
+            f"{name} cannot be read", found=f"the shape {str(shape)[:60]} of {key[:60]}", hint="fetch the file again"
+        )
+    return shape
 
 
 def _numbers(value: Any) -> Iterator[float]:

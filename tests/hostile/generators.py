@@ -1,7 +1,7 @@
 """Seeded makers of hostile files: a good file of each kind, broken in its structure, its values or its bytes.
 
 Each maker gives ``(words, broken)``: the words of a command line that reads the file, and whether the file is surely
-broken. What is not certain (a value that was changed into another good one, a byte in the middle of pixels) may be taken  # noqa: E501
+broken. What is not sure (a value that was changed into another good one, a byte in the middle of pixels) may be taken
 or refused, but never crash, hang, fill the memory or leave half an output.
 """
 
