@@ -100,7 +100,7 @@ def test_buildings_follow_the_rule_of_the_tool() -> None:
     likely = np.full((4, 8, 16), 0.1, np.float32)
     likely[1, :, :6] = 0.7
     likely[0, :, 10:] = 0.7
-    rows = ev.building_rows(regions, truth, found, likely.max(0), likely, contract)
+    rows = ev.building_rows(regions, truth, found, likely.max(0), likely, contract.class_table)
     assert rows[:, :2].tolist() == [[1, 1], [3, 0]]
     assert rows[:, 3] == pytest.approx([0.7, 0.7])
     assert rows[:, 4] == pytest.approx([0.7 / 0.9, 0])
@@ -125,6 +125,35 @@ def test_a_calibration_is_saved_where_it_helps(model: Path) -> None:
         done = ev.calibrated(contract, said | {"figures": figures, "temperature": temperature})
         assert (done.temperature == 2.0) is used
         assert (done.building_calibration is not None) is used
+
+
+def test_scenes_with_labels(tmp_path: Path) -> None:
+    import geopandas as gpd
+    import rasterio
+    from shapely.geometry import box
+    from support.scenes import write_raster
+
+    scene = {name: write_raster(tmp_path / f"{name}.tif", seed=i) for i, name in enumerate(("pre", "post"), 1)}
+    with rasterio.open(scene["pre"]) as file:
+        left, top, step, crs = *file.transform * (0, 0), file.transform.a, file.crs
+    places = [
+        box(left + (8 + 20 * i) * step, top - 30 * step, left + (18 + 20 * i) * step, top - 20 * step) for i in range(4)
+    ]
+    labels = gpd.GeoDataFrame({"damage": ["no-damage", "minor", "destroyed", "destroyed"]}, geometry=places, crs=crs)
+    labels.to_crs("EPSG:4326").to_file(tmp_path / "labels.gpkg")
+    model = make_model(tmp_path / "damage.safetensors")
+    scenes = {name: [path] for name, path in scene.items()}
+    found = ev.evaluate(model, None, tmp_path / "out", scenes=scenes, labels=tmp_path / "labels.gpkg", column="damage")
+    counts = {n: c["pixels"] for n, c in found["figures"]["ungated"]["per_class"].items()}
+    assert counts["background"] == 0 and counts["intact"] == pytest.approx(100, abs=12)
+    assert counts["destroyed"] == pytest.approx(200, abs=24)
+    assert found["figures"]["ungated"]["absent"] == ["background"]
+    assert found["figures"]["gated"]["buildings"]["buildings"] == {"intact": 1, "damaged": 1, "destroyed": 2}
+    by_outline = ev.evaluate(
+        model, None, tmp_path / "two", scenes=scenes, labels=tmp_path / "labels.gpkg", column="damage",
+        footprints=tmp_path / "labels.gpkg",
+    )  # fmt: skip
+    assert by_outline["figures"]["ungated"]["buildings"]["count"] == 4
 
 
 def test_segmentation_and_classification(tmp_path: Path) -> None:

@@ -18,10 +18,10 @@ import numpy as np
 import rasterio
 import torch
 from codemae_datasets.public import CATALOGUE, dataset_class
+from codemae_train.confidence import building_rows, halves, labelled_areas, left_out
 from codemae_train.joplin import HELD_OUT, read_joplin
 from numpy.typing import NDArray
 from safetensors.torch import load_file
-from scipy import ndimage
 from torch import Tensor, nn
 
 from codemae_geo import __version__
@@ -33,17 +33,12 @@ from codemae_geo.metrics import calibration, features, maps
 from codemae_geo.outputs import FolderStaging
 from codemae_geo.progress import Reporter
 from codemae_geo.report import page as html
-from codemae_geo.vector.buildings import choose_class, class_confidence, class_score, logit
 from codemae_geo.weights import ModelContract, ModelPackage, load_model
 from codemae_geo.weights.package import BuildingCalibration, InputSpec, Metric, save_package
 
 Form = Literal["engine", "published"]
-#: share of a building's pixels that must not be background for it to count as found, as in `codemae damage`
-MIN_SHARE = 0.1
 #: labelled pixels of each image whose logits are kept to fit and to test a temperature
 SAMPLED = 20_000
-#: smallest labelled building in pixels
-SMALLEST = 16
 #: pictures on the page
 SHOWN = 4
 
@@ -297,55 +292,6 @@ class Tally:
         self.buildings.setdefault(rule, []).append(rows)
 
 
-def building_rows(
-    regions: NDArray[np.integer[Any]],
-    truth: NDArray[np.uint8],
-    found: NDArray[np.uint8],
-    confidence: NDArray[np.float32],
-    probabilities: NDArray[np.float32],
-    contract: ModelContract,
-) -> NDArray[np.float64]:
-    """Truth, answer and confidence of every building, by the rules of `codemae damage` on footprints.
-
-    Args:
-        regions: [H, W], 0 outside buildings.
-        truth, found: [H, W] class numbers; pixels of truth 255 do not count.
-        confidence: [H, W] of ``found``; probabilities: [K, H, W].
-
-    Returns:
-        [N, 5]: truth, answer, confidence by the package's calibration, mean confidence of the pixels, and the score
-        that a calibration is fitted on; buildings of fewer than 16 known pixels are left out.
-    """
-    k = len(contract.classes)
-    known = (regions > 0) & (truth != NODATA)
-    ids, place = np.unique(regions[known], return_inverse=True)
-    if not len(ids):
-        return np.zeros((0, 5))
-    size = len(ids) * k
-
-    def shares(values: NDArray[np.uint8], weight: NDArray[np.float32] | None = None) -> NDArray[np.float64]:
-        flat = place * k + values[known]
-        counts = np.bincount(flat, None if weight is None else weight[known], minlength=size)
-        return counts.reshape(-1, k).astype(np.float64)
-
-    real, said, sure = shares(truth), shares(found), shares(found, confidence)
-    total = said.sum(1)
-    classes = contract.class_table
-    rows = np.arange(len(ids))
-    chosen = choose_class(said / total[:, None], classes, MIN_SHARE)
-    mean = sure[rows, chosen] / np.maximum(said[rows, chosen], 1)
-    actual = choose_class(real / total[:, None], classes, MIN_SHARE)
-    bands = [np.bincount(place, band[known], minlength=len(ids)).astype(np.float64) for band in probabilities]
-    evidence = np.stack(bands, axis=1)
-    fitted = contract.building_calibration
-    sure_of_class = mean
-    if fitted is not None:
-        sure_of_class = class_confidence(evidence, chosen, classes, (fitted.slope, fitted.intercept))
-    keep = (total >= SMALLEST) & (actual > 0)
-    columns = [actual, chosen, sure_of_class, mean, class_score(evidence, chosen, classes)]
-    return np.stack(columns, axis=1)[keep].astype(float)
-
-
 @dataclass
 class Sampled:
     """Logits and labels of sampled pixels, by image, to fit and test a temperature."""
@@ -382,13 +328,19 @@ def score_maps(
         known = truth != NODATA
         regions = case.regions
         if damage and regions is None:
-            regions, _ = ndimage.label((case.label > 0) & (case.label != NODATA))
+            regions = labelled_areas(case.label)
         houses = {}
         if regions is not None:
             for rule, (found, confidence, likely) in rules.items():
                 answered = found.numpy().astype(np.uint8)
                 houses[rule] = building_rows(
-                    regions, case.label, answered, confidence.numpy(), likely.numpy(), contract
+                    regions,
+                    case.label,
+                    answered,
+                    confidence.numpy(),
+                    likely.numpy(),
+                    contract.class_table,
+                    contract.building_calibration,
                 )
         for group in groups:
             tally = tallies.setdefault(group, Tally(names))
@@ -478,8 +430,6 @@ def building_result(images: Sequence[NDArray[np.float64]], names: Sequence[str])
     rows = np.concatenate(images)
     if not len(rows):
         return {"count": 0}
-    halves = [np.arange(len(r)) >= len(r) / 2 for r in images]
-    fold = halves[0] if len(images) == 1 else np.repeat(np.arange(len(images)) % 2 == 1, [len(r) for r in images])
     truth, found = rows[:, 0].astype(int), rows[:, 1].astype(int)
     right = truth == found
     return {
@@ -492,24 +442,7 @@ def building_result(images: Sequence[NDArray[np.float64]], names: Sequence[str])
             "ece": calibration.reliability(rows[:, 3], right, 10).ece,
             "error_of_least_certain_fifth_to_average": calibration.uncertain_error_ratio(rows[:, 3], right),
         },
-        "left_out": _left_out(logit(rows[:, 4]), right, fold),
-    }
-
-
-def _left_out(z: NDArray[np.float64], right: NDArray[np.bool_], fold: NDArray[np.bool_]) -> dict[str, Any] | None:
-    if min(fold.sum(), (~fold).sum()) < 10:
-        return None
-    sure = np.zeros(len(z))
-    for part in (fold, ~fold):
-        slope, intercept = calibration.fit_logistic(z[~part], right[~part])
-        sure[part] = 1 / (1 + np.exp(-(slope * z[part] + intercept)))
-    slope, intercept = calibration.fit_logistic(z, right)
-    return {
-        "ece": calibration.reliability(sure, right, 10).ece,
-        "error_of_least_certain_fifth_to_average": calibration.uncertain_error_ratio(sure, right),
-        "diagram": calibration.reliability(sure, right, 10).as_dict(),
-        "slope": slope,
-        "intercept": intercept,
+        "left_out": left_out(rows, halves(images)),
     }
 
 
@@ -642,9 +575,14 @@ def scene_cases_result(
             tally.count(rule, counted, answered, len(names))
             used = rule == ("gated" if contract.localisation == "gate" else "ungated")
             if damage:
-                regions = _footprint_regions(footprints, grid) if footprints else ndimage.label(known & (truth > 0))[0]
                 labelled = np.where(known, truth, NODATA).astype(np.uint8)
-                tally.house(rule, building_rows(regions, labelled, found, sure, likely, contract))
+                regions = _footprint_regions(footprints, grid) if footprints else labelled_areas(labelled)
+                tally.house(
+                    rule,
+                    building_rows(
+                        regions, labelled, found, sure, likely, contract.class_table, contract.building_calibration
+                    ),
+                )
             if used or not damage:
                 if damage:
                     mask = torch.where(counted != NODATA, (counted > 0).long(), NODATA)

@@ -25,16 +25,18 @@ from codemae_datasets.labels import (
 )
 from codemae_datasets.samplers import EpochBatches, seeded
 from codemae_train.augment import AugmentConfig, Picture, dense
+from codemae_train.confidence import building_rows, fit_buildings, labelled_areas
 from codemae_train.config import BaseRecipe, Beta, LoadConfig, LoopConfig, Part, make_recipe, read_recipe
 from codemae_train.mixing import Mixing, draw, mix_images, mix_targets, soft_cross_entropy
 from codemae_train.optim import SCHEDULES, parameter_groups, scaled_rate, set_rates
 from codemae_train.run import Method, Parts, Run
 from codemae_train.start import Start, load_start, open_start
 from lightning.fabric import Fabric
+from numpy.typing import NDArray
 from pydantic import Field
 from torch import Tensor, nn
 
-from codemae_geo.classes import DAMAGE_CLASSES, NODATA, STANDARD_COLORS
+from codemae_geo.classes import DAMAGE_CLASSES, NODATA, STANDARD_COLORS, ClassInfo, ClassTable
 from codemae_geo.errors import InputError
 from codemae_geo.inference.slide import slide
 from codemae_geo.losses.dense import building_labels, damage_terms
@@ -48,6 +50,7 @@ from codemae_geo.models.upernet import UperNet, segmentation_loss
 from codemae_geo.progress import Reporter
 from codemae_geo.weights.package import (
     ArchitectureSpec,
+    BuildingCalibration,
     ClassSpec,
     DataSource,
     InputSpec,
@@ -61,6 +64,8 @@ Task = Literal["classification", "segmentation", "damage"]
 TASKS: tuple[Task, ...] = ("classification", "segmentation", "damage")
 #: bands of a model's inputs by sensor family
 BANDS: dict[str, list[str]] = {"optical": ["red", "green", "blue"], "sar": ["amplitude"]}
+#: held-out buildings that a confidence of whole buildings is fitted on
+BUILDINGS = 3000
 #: logits kept for the temperature
 CALIBRATION = 200_000
 
@@ -666,6 +671,24 @@ class Finetuning(Method):
                 break
         return round(fit_temperature(torch.cat(rows), torch.cat(labels)), 4) if kept else 1.0
 
+    def building_calibration(self, run: Run, temperature: float) -> BuildingCalibration | None:
+        """How sure the model may be of whole buildings, from those held out; None where that helps nobody."""
+        if self.recipe.task != "damage" or self.held_out is None:
+            return None
+        table = ClassTable([ClassInfo(c.value, c.name, c.color, c.background) for c in self.class_specs()])
+        images: list[NDArray[np.float64]] = []
+        for logits, label in self.answers(run, None):
+            likely = (logits[-1][0] / temperature).softmax(0)
+            best = likely.max(0)
+            truth = label.numpy().astype(np.uint8)
+            found = best.indices.numpy().astype(np.uint8)
+            images.append(
+                building_rows(labelled_areas(truth), truth, found, best.values.numpy(), likely.numpy(), table)
+            )
+            if sum(map(len, images)) > BUILDINGS:
+                break
+        return fit_buildings(images, self.split)
+
     # ------------------------------------------------------------ record and export
 
     def describe(self, run: Run) -> dict[str, Any]:
@@ -687,6 +710,7 @@ class Finetuning(Method):
         """``model.safetensors``: a package that the engine runs, with a temperature fitted on what was held out."""
         recipe = self.recipe
         temperature = self.temperature(run)
+        buildings = self.building_calibration(run, temperature)
         if self.held_out is None:
             run.reporter.warning("calibration", "nothing was held out: confidences are not calibrated")
         rule = (
@@ -708,6 +732,7 @@ class Finetuning(Method):
             if recipe.task == "classification"
             else max(1 - recipe.evaluate.stride / recipe.evaluate.window, 0),
             temperature=temperature,
+            building_calibration=buildings,
             licence="as its training data and the weights that it started from require",
             training_data=[DataSource(name=recipe.data.dataset or "labels of one's own", licence="see the data")],
             training=f"{run.step} steps of {recipe.train.batch}; weights of the {rule}; {self.started[0]}. "
