@@ -1,6 +1,7 @@
 """codemae-geo: optical and SAR rasters to maps people act on.
 
-The faces of the library are :func:`load_model`, :func:`map_damage`, :func:`predict`, :func:`embed` and :func:`detect`.
+The faces of the library are :func:`load_model`, :func:`map_damage`, :func:`predict`, :func:`predict_array`,
+:func:`embed` and :func:`detect`.
 They are imported on first use, so that ``import codemae_geo`` and its pure submodules need neither torch nor rasterio.
 """
 
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from codemae_geo.inference.array import predict_array
     from codemae_geo.inference.damage import map_damage
     from codemae_geo.inference.detect import detect
     from codemae_geo.inference.embed import embed
@@ -24,9 +26,10 @@ _LAZY = {
     "load_model": "codemae_geo.weights",
     "map_damage": "codemae_geo.inference.damage",
     "predict": "codemae_geo.inference.segment",
+    "predict_array": "codemae_geo.inference.array",
 }
 
-__all__ = ["__version__", "detect", "embed", "load_model", "map_damage", "predict"]
+__all__ = ["__version__", "detect", "embed", "load_model", "map_damage", "predict", "predict_array"]
 
 
 def __getattr__(name: str) -> Any:

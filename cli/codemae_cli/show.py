@@ -110,7 +110,11 @@ def _report_run(
 
 
 def show_classes(summary: Mapping[str, Any]) -> None:
-    """How much of a map has which class."""
+    """How much of a map has which class, or the range of every band of values."""
+    if "values" in summary:
+        rows = [(v["name"], *(f"{v[k]:.6g}" for k in ("min", "mean", "max"))) for v in summary["values"]]
+        typer.echo(table(rows, ("band", "min", "mean", "max")))
+        return
     rows = [(c["name"], f"{c['area_m2'] / 1e4:.2f}", f"{100 * c['share']:.1f}") for c in summary["classes"]]
     typer.echo(table(rows, ("class", "hectares", "% of analysed")))
     if "buildings" in summary:

@@ -33,6 +33,7 @@ from codemae_geo.inference.summary import (
     describe_model,
     describe_scene,
     fingerprint,
+    gdal_versions,
     versions,
     write_summary,
 )
@@ -240,7 +241,7 @@ class Job(ABC, Generic[Network]):
             "parameters": self.parameters,
             "device": self.predictor.runtime.describe(),
             "windows": asdict(stats),
-            "versions": versions("torch", "rasterio", "numpy"),
+            "versions": {**versions("torch", "rasterio", "numpy"), **gdal_versions()},
         }
 
     def nothing_analysed(self) -> InputError:
@@ -307,13 +308,13 @@ class Job(ABC, Generic[Network]):
                 )
 
 
-def open_package(model: str | Path, task: Task, *, role: str) -> ModelPackage:
-    """Load a model and check that it does what is asked.
+def open_package(model: str | Path | ModelPackage, task: Task, *, role: str) -> ModelPackage:
+    """Load a model, if it is not loaded yet, and check that it does what is asked.
 
     Raises:
         ModelError: it cannot be loaded, or its task is another.
     """
-    package = load_model(model)
+    package = model if isinstance(model, ModelPackage) else load_model(model)
     found = TASKS[package.contract.task]
     if found != task:
         other = f"try codemae {found.command}, or " if found.command else "name "

@@ -1,4 +1,4 @@
-"""Jobs that make class maps: the run over all windows, and the sink that decodes and writes finished rows."""
+"""Jobs that make maps: the run over all windows, and the sink that decodes and writes finished rows."""
 
 from __future__ import annotations
 
@@ -39,6 +39,10 @@ class MapJob(Job[Predictor]):
         """Whether the run writes one band per class, to be kept or for a later step."""
         return self.options.probabilities
 
+    def _sink(self, folder: Path) -> Any:
+        """What takes the finished rows, made for a folder: a :class:`MapSink`, or what has its face."""
+        return MapSink(self, folder)
+
     def _write_map(self, folder: Path) -> tuple[dict[str, Path], dict[str, Any]]:
         """Run the network over the grid and write class, confidence and (if asked) probability rasters.
 
@@ -51,7 +55,7 @@ class MapJob(Job[Predictor]):
         """
         reporter = self.reporter
         check_space(folder, estimate_bytes(self.grid, self._band_count))
-        with self.open_readers() as readers, MapSink(self, folder) as sink:
+        with self.open_readers() as readers, self._sink(folder) as sink:
             with reporter.stage("predict", len(self.plan)):
                 stats = engine.run(
                     readers,
@@ -141,3 +145,52 @@ class MapSink:
 
     def __exit__(self, *error: Any) -> None:
         self._stack.__exit__(*error)
+
+
+class ValuesSink:
+    """Takes finished rows from the engine, writes them as they are, and keeps count, range and sum of each band."""
+
+    def __init__(self, job: MapJob, folder: Path) -> None:
+        self._job = job
+        names = job.package.contract.values
+        self.outputs = {"values": folder / f"{job.task.stem}.tif"}
+        self._writer = RasterWriter.features(self.outputs["values"], job.grid, names, tags=job.tags())
+        self.pixels = np.zeros(1, np.int64)
+        self._area_m2 = 0.0
+        self._least = np.full(len(names), np.inf)
+        self._most = np.full(len(names), -np.inf)
+        self._sum = np.zeros(len(names))
+
+    def __call__(self, row: int, scores: NDArray[np.float32], analysed: NDArray[np.bool_]) -> None:
+        """Take rows from ``row`` on: ``scores [bands, rows, columns]``, ``analysed [rows, columns]``."""
+        self._writer.write_rows(row, np.where(analysed, scores, np.float32(np.nan)))
+        found = scores[:, analysed]
+        self.pixels += found.shape[1]
+        if found.size:
+            self._least = np.fmin(self._least, found.min(1))
+            self._most = np.fmax(self._most, found.max(1))
+            self._sum += found.sum(1, dtype=np.float64)
+        self._area_m2 += float(analysed.sum(1) @ pixel_area_m2(self._job.grid, np.arange(row, row + len(analysed))))
+
+    def summary(self) -> dict[str, Any]:
+        """Pixels and area analysed; smallest, largest and mean value of each band."""
+        total = int(self.pixels[0])
+        height, width = self._job.grid.shape
+        bands = zip(self._job.package.contract.values, self._least, self._most, self._sum / total, strict=True)
+        return {
+            "analysed": {"pixels": total, "share": total / (height * width), "area_m2": self._area_m2},
+            "values": [
+                {"name": name, "min": float(least), "max": float(most), "mean": float(mean)}
+                for name, least, most, mean in bands
+            ],
+        }
+
+    def close(self) -> None:
+        """Finish the raster."""
+        self._writer.close()
+
+    def __enter__(self) -> ValuesSink:
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        self._writer.__exit__(*error)

@@ -133,7 +133,8 @@ class Predictor(WindowNetwork[NDArray[np.float32]]):
     Args:
         module: takes one ``[B, C, H, W]`` tensor per input of the contract; returns class logits ``[B, K, H, W]``, or
             for the task damage ``(localisation logits [B, 2, H, W], damage logits [B, K, H, W])``.
-        contract: see :class:`codemae_geo.weights.ModelContract`; its task is damage or segmentation.
+        contract: see :class:`codemae_geo.weights.ModelContract`; its task is damage, segmentation or regression (whose
+            values are blended as they are).
         runtime: device and precision.
         tta: average over the eight symmetries of the square.
         batch_size: see :class:`WindowNetwork`.
@@ -148,18 +149,21 @@ class Predictor(WindowNetwork[NDArray[np.float32]]):
         tta: bool = False,
         batch_size: int | None = None,
     ) -> None:
-        if TASKS[contract.task].decoding != "classes":
+        if TASKS[contract.task].decoding not in ("classes", "values"):
             raise ModelError(
-                f"the model {contract.name} does not make maps", found=f"task {contract.task}", expected="segmentation"
+                f"the model {contract.name} does not make maps",
+                found=f"task {contract.task}",
+                expected="segmentation or regression",
             )
         super().__init__(module, contract, runtime, batch_size=batch_size)
         self.tta = tta
-        self._classes = len(contract.classes)
+        self._values = TASKS[contract.task].decoding == "values"
+        self._classes = len(contract.values if self._values else contract.classes)
         self._gate = contract.task == "damage" and contract.localisation == "gate"
 
     @property
     def channels(self) -> int:
-        """Channels of the scores: one per class, and two of the localisation head where that gates."""
+        """Channels of the scores: one per class or value, and two of the localisation head where that gates."""
         return self._classes + (2 if self._gate else 0)
 
     def _answer(self, tensors: Sequence[Tensor]) -> NDArray[np.float32]:
@@ -176,6 +180,8 @@ class Predictor(WindowNetwork[NDArray[np.float32]]):
     def _scores(self, tensors: Sequence[Tensor]) -> Tensor:
         out = self._run(tensors)
         localisation, logits = out if isinstance(out, tuple) else (None, out)
+        if self._values:
+            return logits.float()
         probabilities = (logits.float() / self.contract.temperature).softmax(1)
         if not self._gate:
             return probabilities

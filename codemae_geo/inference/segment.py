@@ -1,20 +1,26 @@
-"""From one scene to a class map, with any segmentation package."""
+"""From one scene to a map of classes or bands of values, with any model of one image."""
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from collections.abc import Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
-from codemae_geo.errors import ModelError
+from torch import nn
+
+from codemae_geo.errors import ModelError, param
 from codemae_geo.inference.job import MapResult, combine_regions, crop_to_aoi, open_package
-from codemae_geo.inference.maps import MapJob
+from codemae_geo.inference.maps import MapJob, ValuesSink
 from codemae_geo.inference.predictor import Predictor
 from codemae_geo.inference.request import Bounds, RunOptions, SceneLike, Target, as_request
 from codemae_geo.progress import Reporter
 from codemae_geo.raster.align import target_grid
 from codemae_geo.raster.env import gdal_env
+from codemae_geo.raster.write import estimate_bytes
 from codemae_geo.tasks import TASKS, Task
+from codemae_geo.weights import ModelContract, ModelPackage, load_model
+from codemae_geo.weights.foreign import ClassLike, InputLike, is_foreign, wrap
 
 
 class SegmentJob(MapJob):
@@ -26,7 +32,7 @@ class SegmentJob(MapJob):
     @classmethod
     def open(
         cls,
-        model: str | Path,
+        model: str | Path | ModelPackage,
         scene: SceneLike,
         *,
         polygons: bool = True,
@@ -43,6 +49,14 @@ class SegmentJob(MapJob):
                 raise ModelError(
                     f"the model {package.contract.name} takes {len(package.contract.inputs)} scenes",
                     expected="one scene",
+                )
+            side = getattr(package.module, "side", None)
+            if side is not None and options.window not in (None, side):
+                raise ModelError(
+                    f"the model {package.contract.name} takes windows of one size",
+                    found=param("window", options.window),
+                    expected=f"{side} pixels",
+                    option="window",
                 )
             opened = request.open(package.contract.inputs[0])
             grid = target_grid(opened, dst_crs=target.dst_crs, res=target.res, bounds=target.bounds)
@@ -63,6 +77,7 @@ class SegmentJob(MapJob):
                 region=combine_regions(regions),
                 parameters={**target.parameters(pair=False), **asdict(options)},
                 reads=[target.aoi],
+                multiple=getattr(package.module, "multiple", 32),
             )
         job.polygons = polygons
         return job
@@ -75,11 +90,70 @@ class SegmentJob(MapJob):
         return outputs, summary
 
 
+class ValuesJob(SegmentJob):
+    """Bands of float32 values of one scene, see :func:`codemae_geo.predict`."""
+
+    task: ClassVar[Task] = TASKS["regression"]
+
+    def estimate(self) -> dict[str, Any]:
+        """See :meth:`Job.estimate`."""
+        count = len(self.package.contract.values)
+        rows = 4 * self.plan.window[0] * self.plan.width * count
+        return self._estimate(self.predictor.channels, rows, estimate_bytes(self.cells, count, "float32"))
+
+    def _sink(self, folder: Path) -> ValuesSink:
+        return ValuesSink(self, folder)
+
+    def _write(self, folder: Path) -> tuple[dict[str, Path], dict[str, Any]]:
+        return self._write_map(folder)
+
+
+def open_prediction(
+    model: str | Path | ModelPackage | nn.Module,
+    scene: SceneLike,
+    *,
+    inputs: InputLike | Sequence[InputLike] | None = None,
+    classes: Sequence[ClassLike] | None = None,
+    values: Sequence[str] | None = None,
+    contract: ModelContract | str | Path | None = None,
+    polygons: bool = True,
+    target: Target | None = None,
+    options: RunOptions | None = None,
+    reporter: Reporter | None = None,
+) -> SegmentJob:
+    """The job of :func:`predict`, open and checked; arguments and errors are those of :func:`predict`."""
+    options = options or RunOptions()
+    told = inputs is not None or classes or values or contract is not None
+    if isinstance(model, ModelPackage):
+        package = model
+    elif is_foreign(model):
+        package = wrap(model, inputs, classes, values, contract=contract)
+    elif told:
+        raise ModelError(
+            "a model package says itself what it takes and answers",
+            found=str(model),
+            expected="inputs, classes and contracts only with a torch module, an ONNX file or a STAC item",
+        )
+    else:
+        package = load_model(str(model))
+    kind: type[SegmentJob] = SegmentJob
+    if package.contract.task == "regression":
+        kind = ValuesJob
+    # 16 bits keep two or three digits of a value, and nobody has measured what they do to a model from elsewhere
+    if options.precision == "auto" and (kind is ValuesJob or is_foreign(model)):
+        options = replace(options, precision="float32")
+    return kind.open(package, scene, polygons=polygons, target=target, options=options, reporter=reporter)
+
+
 def predict(
-    model: str | Path,
+    model: str | Path | ModelPackage | nn.Module,
     scene: SceneLike,
     out: str | Path,
     *,
+    inputs: InputLike | Sequence[InputLike] | None = None,
+    classes: Sequence[ClassLike] | None = None,
+    values: Sequence[str] | None = None,
+    contract: ModelContract | str | Path | None = None,
     polygons: bool = True,
     dst_crs: str | None = None,
     res: float | None = None,
@@ -89,12 +163,19 @@ def predict(
     overwrite: bool = False,
     reporter: Reporter | None = None,
 ) -> MapResult:
-    """Segment a scene of any size.
+    """Run a model over a scene of any size: a map of classes, or bands of values.
 
     Args:
-        model: name, file or hub address of a package with the task segmentation.
+        model: name, file or hub address of a package with the task segmentation or regression; or any torch module, an
+            ONNX file, or a STAC MLM item, see :func:`codemae_geo.weights.foreign.wrap`. A module is set to evaluation.
         scene: one file or many of one date.
-        out: folder to create: ``classes.tif``, ``confidence.tif``, ``classes.gpkg``, ``summary.json``.
+        out: folder to create: ``classes.tif``, ``confidence.tif``, ``classes.gpkg`` and ``summary.json``, or of a
+            regression ``values.tif`` and ``summary.json``.
+        inputs: what a model that is not a package takes: ``{"family": "optical", "bands": ["red", "green", "blue"],
+            "unit": "uint8", "mean": [...], "std": [...]}``; the network gets (value - mean) / std.
+        classes: names of its classes, in the order of its channels.
+        values: names of its bands, in place of classes: a regression.
+        contract: all that as a contract or its file (``codemae models wrap``).
         dst_crs, res, bounds, aoi: where, see :class:`Target`.
         options: see :class:`RunOptions`.
         polygons: also write ``classes.gpkg``.
@@ -107,9 +188,13 @@ def predict(
     Raises:
         InputError, ModelError, OutputError: as :func:`codemae_geo.map_damage`.
     """
-    job = SegmentJob.open(
+    job = open_prediction(
         model,
         scene,
+        inputs=inputs,
+        classes=classes,
+        values=values,
+        contract=contract,
         polygons=polygons,
         target=Target(dst_crs=dst_crs, res=res, bounds=bounds, aoi=aoi),
         options=options,

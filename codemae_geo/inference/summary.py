@@ -80,6 +80,13 @@ def versions(*libraries: str) -> dict[str, str]:
     return found
 
 
+def gdal_versions() -> dict[str, str]:
+    """Versions of the GDAL and PROJ that rasterio brings: they decode files and transform coordinates."""
+    import rasterio
+
+    return {"gdal": rasterio.__gdal_version__, "proj": rasterio.__proj_version__}
+
+
 def fingerprint(path: str) -> dict[str, Any]:
     """Size, and SHA-256 of the size, first and last MiB, of a local file: cheap for any scene; {} for a remote one."""
     local = Path(path)

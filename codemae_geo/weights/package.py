@@ -127,6 +127,8 @@ class ModelContract(_Frozen):
     architecture: ArchitectureSpec
     inputs: list[InputSpec] = Field(min_length=1)
     classes: list[ClassSpec] = Field(default_factory=list)
+    #: names of the bands that a regression answers, with their unit
+    values: list[str] = Field(default_factory=list)
     #: side of the square window in pixels, and the share of it that neighbours overlap
     window: int = Field(512, ge=32, le=8192)
     overlap: float = Field(0.5, ge=0, lt=1)
@@ -169,6 +171,8 @@ class ModelContract(_Frozen):
             raise ValueError(f"task {task.name} needs at least {least}{without}")
         if task.input_count and len(self.inputs) != task.input_count:
             raise ValueError(f"task {task.name} takes {task.input_count} input{'s' * (task.input_count > 1)}")
+        if bool(self.values) != (task.decoding == "values"):
+            raise ValueError(f"task {task.name} {'takes no' if self.values else 'needs the names of its'} values")
         if [c.value for c in self.classes] != list(range(len(self.classes))):
             raise ValueError("class values must run 0, 1, 2, ... without gaps")
         _ = self.class_table

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -16,7 +16,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
-    help="Model packages: list, info, card, convert, verify.",
+    help="Model packages: list, info, card, convert, verify; wrap for ONNX files.",
 )
 
 Name = Annotated[str, typer.Argument(metavar="MODEL", help="Name, file, or hf:OWNER/REPO@REVISION.")]
@@ -189,3 +189,94 @@ def verify(model: Name, json_: o.Json = False) -> None:
         print_json(report)
     else:
         typer.echo(f"{report['name']}: whole, {report['parameters']:,} parameters, sha256 {report['sha256']}")
+
+
+@app.command(
+    "wrap",
+    epilog="Examples:\n\n\b\ncodemae models wrap model.onnx -o contract.json\n"
+    "codemae models wrap model.onnx -o contract.json --family optical --bands red,green,blue --mean 123.7,116.3,103.5"
+    " --std 58.4,57.1,57.4 --classes ground,building,water\n"
+    "codemae models wrap height.onnx -o contract.json --family sar --bands vv,vh --unit db --mean -10,-17 --std 5,5"
+    ' --values "height in m"',
+)
+@command
+def wrap(
+    model: Annotated[Path, typer.Argument(help="ONNX file.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Contract to write (JSON).")],
+    family: Annotated[Literal["optical", "sar"] | None, typer.Option(help="Kind of scene that it takes.")] = None,
+    bands: Annotated[str | None, typer.Option(help="Names of the bands, in the order of its channels: a,b,c.")] = None,
+    unit: Annotated[
+        Literal["uint8", "dn", "reflectance", "db", "power", "amplitude"] | None,
+        typer.Option(help="What a pixel's number means to it."),
+    ] = None,
+    mean: Annotated[str | None, typer.Option(help="What it was trained to have subtracted, one number a band.")] = None,
+    std: Annotated[str | None, typer.Option(help="What it was trained to have divided by, one number a band.")] = None,
+    classes: Annotated[str | None, typer.Option(help="Classes in the order of its answers: a,b,c.")] = None,
+    values: Annotated[str | None, typer.Option(help="Bands of numbers that it answers, in place of classes.")] = None,
+    window: Annotated[int | None, typer.Option(min=32, max=8192, help="Window side in pixels [default: 512].")] = None,
+    name: Annotated[str | None, typer.Option(help="Name of the model [default: the file's].")] = None,
+    licence: Annotated[str, typer.Option(help="Licence of the weights.")] = "not stated",
+    json_: o.Json = False,
+    overwrite: o.Overwrite = False,
+) -> None:
+    """Write down what an ONNX model takes and answers, so that `codemae predict` can run it.
+
+    What no option says is asked for; the answer is tried on the model before anything is written.
+    """
+    from codemae_geo.outputs import check_writable, write_text
+    from codemae_geo.weights.foreign import make_contract
+    from codemae_geo.weights.foreign import wrap as wrap_model
+
+    check_writable(output, overwrite=overwrite)
+    family = family or _ask("family", "Kind of scene (optical, sar)", "optical")
+    names = _listed(bands or _ask("bands", "Bands in the order of the channels", "red,green,blue"))
+    unit = unit or _ask("unit", "Unit of the pixels (uint8, dn, reflectance, db, power, amplitude)", "uint8")
+    mean = mean or _ask("mean", "Mean, one number a band", ",".join("0" for _ in names))
+    std = std or _ask("std", "Standard deviation, one number a band", ",".join("1" for _ in names))
+    if not classes and not values:
+        classes = _ask("classes", "Classes in the order of the answers (empty for a regression)", "")
+        values = None if classes else _ask("values", "Bands of numbers that it answers", "value")
+    spec = {"family": family, "bands": names, "unit": unit, "mean": _numbers("mean", mean), "std": _numbers("std", std)}
+    told = make_contract(
+        spec,
+        _listed(classes) if classes else None,
+        _listed(values) if values else None,
+        name=name or model.stem,
+        framework="onnx",
+        window=window or 512,
+        licence=licence,
+    )
+    contract = wrap_model(model, contract=told).contract
+    write_text(output, contract.model_dump_json(indent=2) + "\n", overwrite=overwrite)
+    if json_:
+        print_json({"path": str(output), "contract": contract.model_dump()})
+    else:
+        typer.echo(
+            f"{output}: {contract.name}, {contract.task}; codemae predict {model} SCENE --contract {output} -o out"
+        )
+
+
+def _ask(option: str, question: str, default: str) -> Any:
+    """An answer from the terminal; without one the option is named."""
+    import sys
+
+    from codemae_geo.errors import InputError, param
+
+    if not sys.stdin.isatty():
+        raise InputError(
+            f"nobody can be asked: {question[0].lower()}{question[1:]}", hint=f"say {param(option)}", option=option
+        )
+    return typer.prompt(question, default=default, show_default=bool(default))
+
+
+def _listed(text: str) -> list[str]:
+    return [part.strip() for part in text.split(",") if part.strip()]
+
+
+def _numbers(option: str, text: str) -> list[float]:
+    from codemae_geo.errors import InputError, param
+
+    try:
+        return [float(part) for part in _listed(text)]
+    except ValueError as error:
+        raise InputError("these are not numbers", found=param(option, text), option=option) from error

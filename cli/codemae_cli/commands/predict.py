@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -16,16 +17,22 @@ EXAMPLES = """Examples:
 \b
 codemae predict landcover.safetensors scene.tif -o out
 codemae predict landcover.safetensors "tiles/*.tif" --bounds 366000 4103000 367000 4104000 -o out
+codemae predict model.onnx scene.tif --contract contract.json -o out
 codemae predict hf:owner/landcover@3f2a9c1 s3://bucket/scene.tif --probabilities -o out
 """
 
 
 @command
 def predict(
-    model: Annotated[str, typer.Argument(help="Segmentation model: name, file, or hf:OWNER/REPO@REVISION.")],
+    model: Annotated[
+        str, typer.Argument(help="Package (name, file, hf:OWNER/REPO@REVISION), ONNX file, or STAC MLM item.")
+    ],
     inputs: o.Inputs,
     output: o.Output,
     probabilities: o.Probabilities = False,
+    contract: Annotated[
+        Path | None, typer.Option(help="What an ONNX file takes and answers: JSON of `codemae models wrap`.")
+    ] = None,
     polygons: Annotated[bool, typer.Option(help="Also write polygons.")] = True,
     tta: o.Tta = False,
     window: o.Window = None,
@@ -51,19 +58,21 @@ def predict(
     overwrite: o.Overwrite = False,
     dry_run: o.DryRun = False,
 ) -> None:
-    """Segment a scene of any size with any segmentation package.
+    """Run a model over a scene of any size: a map of classes, or bands of values.
 
-    Writes classes.tif, confidence.tif, classes.gpkg (styled for QGIS) and summary.json into a new folder.
+    Writes classes.tif, confidence.tif, classes.gpkg (styled for QGIS) and summary.json into a new folder, or of a
+    regression values.tif and summary.json.
     """
     arguments = dict(locals())
     from codemae_cli.parse import scene_request
     from codemae_geo.inference.request import RunOptions, Target
-    from codemae_geo.inference.segment import SegmentJob
+    from codemae_geo.inference.segment import SegmentJob, open_prediction
 
     def open_job(reporter: Reporter) -> SegmentJob:
-        return SegmentJob.open(
+        return open_prediction(
             model,
             scene_request(arguments, "inputs"),
+            contract=contract,
             polygons=polygons,
             target=o.fill(Target, arguments),
             options=o.fill(RunOptions, arguments),
