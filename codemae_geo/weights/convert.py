@@ -18,6 +18,8 @@ from safetensors.torch import load_file
 from codemae_geo import models
 from codemae_geo.classes import DAMAGE_CLASSES, STANDARD_COLORS
 from codemae_geo.errors import ModelError
+from codemae_geo.models.cross_scale_mae import from_xformers, norm_order_of
+from codemae_geo.sensors import SENSORS
 from codemae_geo.weights.package import (
     ArchitectureSpec,
     ClassSpec,
@@ -43,6 +45,7 @@ class Preset:
         copies: (prefix, its places in the package): entries that go to several places, such as a single tokenizer.
         configure: makes the architecture's configuration complete from the checkpoint (classes, sensor).
         class_names: names in the order of the published outputs.
+        rename: gives the entries of a checkpoint other names before all this, and refuses one of another form.
     """
 
     contract: dict[str, Any]
@@ -50,6 +53,7 @@ class Preset:
     copies: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     configure: Callable[[Mapping[str, torch.Tensor], dict[str, Any]], dict[str, Any]] | None = None
     class_names: tuple[str, ...] = ()
+    rename: Callable[[Mapping[str, torch.Tensor]], dict[str, torch.Tensor]] | None = None
 
 
 @dataclass(frozen=True)
@@ -82,6 +86,7 @@ _AID = ([0.3978, 0.4092, 0.3685], [0.217, 0.1945, 0.192])
 _RESISC45 = ([0.368, 0.381, 0.3436], [0.2034, 0.1853, 0.1848])
 _UNPAIRED = ([0.3865, 0.4117, 0.3632], [0.2093, 0.1803, 0.1748])
 _UNPAIRED_SAR = ([0.1738] * 3, [0.2226] * 3)
+_FMOW = ([0.43392888, 0.43578541, 0.40744025], [0.19828456, 0.19250111, 0.19454683])
 _IMAGENET = ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
 
 
@@ -236,7 +241,152 @@ def _presets(size: str) -> dict[str, Preset]:
     }
 
 
-PRESETS: dict[str, Preset] = _presets("base") | _presets("large")
+# ---------------------------------------------------------------- detection, as published with mmdetection
+
+_DIOR = ([98.33, 101.306, 92.275], [51.038, 47.363, 47.672])
+_SARDET = ([35.8299] * 3, [51.4447] * 3)
+_DIOR_CLASSES = (
+    *("airplane", "airport", "baseballfield", "basketballcourt", "bridge", "chimney", "dam"),
+    *("Expressway-Service-area", "Expressway-toll-station", "golffield", "groundtrackfield", "harbor", "overpass"),
+    *("ship", "stadium", "storagetank", "tenniscourt", "trainstation", "vehicle", "windmill"),
+)
+_SARDET_CLASSES = ("ship", "aircraft", "car", "tank", "bridge", "harbor")
+
+
+def _configure_detector(state: Mapping[str, torch.Tensor], config: dict[str, Any]) -> dict[str, Any]:
+    sensor = "sar" if any(k.startswith("backbone.patch_embed_sar.") for k in state) else "optical"
+    return config | {"sensor": sensor, "num_classes": _rows(state, "roi_head.bbox_head.fc_cls.weight") - 1}
+
+
+def _detectors(size: str) -> dict[str, Preset]:
+    found = {}
+    for name, title, kind, statistics, classes in (
+        ("dior", "DIOR", _OPTICAL, _DIOR, _DIOR_CLASSES),
+        ("sardet100k", "SARDet-100K", _SAR, _SARDET, _SARDET_CLASSES),
+    ):
+        contract = {
+            "name": f"faster-rcnn-{name}-{size}",
+            "description": f"Objects of {len(classes)} classes (Faster R-CNN on CoDe-MAE, {title}).",
+            "task": "object-detection",
+            "architecture": ArchitectureSpec(name="faster-rcnn", config={"encoder": {"variant": size}}),
+            "inputs": [_input("image", kind, statistics, unit=False)],
+            "window": 800,
+            "overlap": 0.25,
+            "licence": _PUBLISHER,
+            "training": f"CoDe-MAE, detection on {title}, as published.",
+        }
+        found[f"faster-rcnn-{name}-{size}"] = Preset(
+            contract, left_out=_MMENGINE, configure=_configure_detector, class_names=classes
+        )
+    return found
+
+
+# ---------------------------------------------------------------- DeCUR, Cross-Scale MAE
+
+#: Sentinel-2 level 1C counts of 10,000 became 255 in training, and 0 to 255 became 0 to 1
+_S2_INPUT = InputSpec(
+    name="optical",
+    family="optical",
+    bands=list(SENSORS["sentinel-2-l1c"].bands),
+    unit="reflectance",
+    mean=[0.0] * 13,
+    std=[1.0] * 13,
+    gsd=(10, 10),
+)
+# decibels between two deviations below and above the mean became 0 to 1 (zhu-xlab/DeCUR; VV, VH of SSL4EO-S12)
+_S1_INPUT = InputSpec(
+    name="sar",
+    family="sar",
+    bands=["VV", "VH"],
+    unit="db",
+    mean=[-12.59 - 2 * 5.26, -20.26 - 2 * 5.91],
+    std=[4 * 5.26, 4 * 5.91],
+    gsd=(10, 10),
+)
+_DECUR_HEADS: LeftOut = {"projector": "projector", "bn.": "norm before the loss"}
+_CROSS_SCALE_HEADS: LeftOut = {
+    "decoder": "decoder",
+    "mask_token": "decoder",
+    "predictor.": "predictor between scales",
+}
+
+
+def _decur() -> dict[str, Preset]:
+    found = {}
+    for name, backbone, rda in (
+        ("rn50", "resnet50", False),
+        ("rn50-rda", "resnet50", True),
+        ("vits16", "vit_small", False),
+    ):
+        streams: tuple[tuple[str, list[int]], ...] = (("", [1, 2]), ("-sar", [1]), ("-optical", [2]))
+        for suffix, numbers in streams:
+            inputs = [(_S1_INPUT, _S2_INPUT)[number - 1] for number in numbers]
+            config = {
+                "backbone": backbone,
+                "channels": [spec.channels for spec in inputs],
+                "sensors": [spec.family for spec in inputs],
+                "streams": numbers,
+                "rda": rda,
+            }
+            contract: dict[str, Any] = {
+                "name": f"decur-{name}-ssl4eo{suffix}",
+                "description": "Encoder of Sentinel-1 and Sentinel-2 images pretrained with DeCUR on SSL4EO-S12."
+                if not suffix
+                else f"Encoder of {inputs[0].family} images pretrained with DeCUR on SSL4EO-S12.",
+                "task": "embedding",
+                "architecture": ArchitectureSpec(name="decur-encoder", config=config),
+                "inputs": inputs,
+                "window": 224,
+                "licence": _PUBLISHER,
+                "training_data": [DataSource(name="SSL4EO-S12", licence="CC BY 4.0")],
+                "training": "DeCUR on SSL4EO-S12, as published.",
+                "limits": "A backbone: it draws no map. In training radar was cut at its 1 % and 99 % quantiles.",
+            }
+            # files of one stream have plain names, and with attention the prefix ``backbone.``
+            place = f"backbone_{numbers[0]}."
+            copies = {} if not suffix else {"backbone.": (place,)} if rda else {"": (place,)}
+            left_out = {} if suffix else _DECUR_HEADS
+            found[f"decur-{name}-ssl4eo{suffix}"] = Preset(contract, left_out=left_out, copies=copies)
+    return found
+
+
+def _cross_scale(norm_order: str) -> Preset:
+    post = norm_order == "post"
+
+    def rename(state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        if norm_order_of(state) != norm_order:
+            other = "cross-scale-base" if post else "cross-scale-base-xformers"
+            raise ModelError(
+                "the checkpoint has the other order of norms",
+                found="pre-norm blocks" if post else "post-norm blocks, as written with xFormers",
+                expected=f"{norm_order}-norm blocks",
+                hint=f"take the preset {other}",
+            )
+        return from_xformers(state) if post else dict(state)
+
+    config = {"variant": "base", "img_size": 128, "norm_order": norm_order, "sensors": ["optical"]}
+    contract: dict[str, Any] = {
+        "name": "cross-scale-base" + ("-xformers" if post else ""),
+        "description": "ViT-B/16 pretrained at two scales of every image with Cross-Scale MAE on fMoW-RGB.",
+        "task": "embedding",
+        "architecture": ArchitectureSpec(name="cross-scale-encoder", config=config),
+        "inputs": [_input("optical", _OPTICAL, _FMOW)],
+        "window": 128,
+        "licence": _PUBLISHER,
+        "training": "Cross-Scale MAE on fMoW-RGB, as published.",
+        "limits": "A backbone: it draws no map.",
+    }
+    return Preset(contract, left_out=_CROSS_SCALE_HEADS, rename=rename)
+
+
+PRESETS: dict[str, Preset] = {
+    **_presets("base"),
+    **_presets("large"),
+    **_detectors("base"),
+    **_decur(),
+    "cross-scale-base": _cross_scale("pre"),
+    "cross-scale-base-xformers": _cross_scale("post"),
+}
 
 
 class _Forgotten:
@@ -340,6 +490,8 @@ def convert_checkpoint(
         raise ModelError(f"there is no preset {preset!r}", expected=", ".join(PRESETS))
     chosen = PRESETS[preset]
     source_state = read_checkpoint(source)
+    if chosen.rename is not None:
+        source_state = chosen.rename(source_state)
     state, used, left_out = _place(source_state, chosen)
     fields = dict(chosen.contract) | {k: v for k, v in (("name", name), ("licence", licence)) if v is not None}
     if chosen.configure is not None:

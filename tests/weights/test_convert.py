@@ -25,6 +25,9 @@ PUBLISHED = {
     "classifier-resisc45-base": ("keys_classification_base_rgb", [f"class {i}" for i in range(45)]),
     "encoder-base": ("keys_pretrain_base", None),
     "itpn-base": ("itpn_imagenet_base_mapping", None),
+    "faster-rcnn-dior-base": ("keys_detection_fasterrcnn_base_dior", None),
+    "faster-rcnn-sardet100k-base": ("keys_detection_fasterrcnn_base_sardet100k", None),
+    "cross-scale-base": ("keys_cross_scale_mae_base", None),
 }
 
 
@@ -115,7 +118,7 @@ def test_a_key_nobody_knows_is_an_error(published: Callable[..., Path], tmp_path
 
 
 def test_presets_are_named_after_themselves() -> None:
-    assert len(PRESETS) == 14
+    assert len(PRESETS) == 27
     assert all(preset.contract["name"] == name for name, preset in PRESETS.items())
 
 
@@ -136,3 +139,73 @@ def test_the_log_in_an_mmengine_checkpoint_is_not_run(tmp_path: Path, monkeypatc
     torch.save(content | {"state_dict": {"w": torch.ones(2)}}, tmp_path / "iter.pth")
     monkeypatch.delitem(sys.modules, module.__name__)
     assert read_checkpoint(tmp_path / "iter.pth").keys() == {"w"}
+
+
+# ---------------------------------------------------------------- DeCUR, Cross-Scale MAE
+
+
+def decur_state(shared: Path, name: str, stream: int | None) -> dict[str, Tensor]:
+    """A checkpoint of the published names, zeros without memory; its projectors are left out where too large."""
+    listed = json.loads((shared / "reference" / f"keys_decur_{name}_joint.json").read_text())["state_dict"]
+    state = {}
+    for key, (shape, kind) in listed.items():
+        plain = key.removeprefix("module.")
+        if stream is None:
+            small = [min(s, 8) for s in shape] if plain.startswith("projector") else shape
+            state[key] = torch.zeros(small, dtype=getattr(torch, kind))
+        elif plain.startswith(f"backbone_{stream}."):
+            prefix = "backbone." if "rda" in name else ""
+            state[prefix + plain.removeprefix(f"backbone_{stream}.")] = torch.zeros(shape, dtype=getattr(torch, kind))
+        elif plain.startswith(f"da{stream}_"):
+            state[plain] = torch.zeros(shape)
+    return state
+
+
+@pytest.mark.parametrize(("preset", "listing"), [("rn50", "rn50"), ("rn50-rda", "rn50_rda"), ("vits16", "vits16")])
+@pytest.mark.parametrize(("suffix", "stream"), [("", None), ("-sar", 1), ("-optical", 2)])
+def test_decur(shared: Path, tmp_path: Path, preset: str, listing: str, suffix: str, stream: int | None) -> None:
+    state = decur_state(shared, f"{listing}_ssl4eo", stream)
+    torch.save({"model": state} if stream is None else state, tmp_path / "c.pth")
+    done = convert_checkpoint(tmp_path / "c.pth", tmp_path / "p.safetensors", f"decur-{preset}-ssl4eo{suffix}")
+    assert len(done.used) + len(done.left_out) == len(state)
+    assert set(done.left_out.values()) == ({"projector", "norm before the loss"} if stream is None else set())
+    package = load_package(tmp_path / "p.safetensors")
+    assert {p for places in done.used.values() for p in places} == package.module.state_dict().keys()
+    families = ["sar", "optical"] if stream is None else [("sar", "optical")[stream - 1]]
+    assert [spec.family for spec in package.contract.inputs] == families
+    missing = dict(list(state.items())[1:])
+    torch.save(missing, tmp_path / "d.pth")
+    with pytest.raises(ModelError):
+        convert_checkpoint(tmp_path / "d.pth", tmp_path / "q.safetensors", f"decur-{preset}-ssl4eo{suffix}")
+
+
+def test_the_order_of_norms_is_seen(shared: Path, tmp_path: Path) -> None:
+    listed = json.loads((shared / "reference" / "keys_cross_scale_mae_base.json").read_text())["state_dict"]
+    pre = {k: torch.zeros(shape) for k, (shape, _) in listed.items()}
+    post: dict[str, Tensor] = {}
+    names = {
+        "norm1": "wrap_att.norm",
+        "attn.proj": "wrap_att.sublayer.layer.proj",
+        "norm2": "wrap_ff.norm",
+        "mlp.fc1": "wrap_ff.sublayer.layer.mlp.0",
+        "mlp.fc2": "wrap_ff.sublayer.layer.mlp.3",
+    }
+    for key, value in pre.items():
+        part, _, rest = key.partition(".")
+        number, _, rest = rest.partition(".")
+        name, _, kind = rest.rpartition(".")
+        if part not in ("encoder", "decoder"):
+            post[key] = value
+        elif name == "attn.qkv":
+            for which, third in zip("qkv", value.chunk(3), strict=True):
+                place = f"wrap_att.sublayer.layer.in_proj_container.{which}_proj.{kind}"
+                post[f"{part}.encoders.{number}.{place}"] = third.clone()
+        else:
+            post[f"{part}.encoders.{number}.{names[name]}.{kind}"] = value
+    for name, state, other in (("pre", pre, "cross-scale-base-xformers"), ("post", post, "cross-scale-base")):
+        torch.save({"model": state}, tmp_path / f"{name}.pth")
+        with pytest.raises(ModelError, match="other order of norms"):
+            convert_checkpoint(tmp_path / f"{name}.pth", tmp_path / "no.safetensors", other)
+    convert_checkpoint(tmp_path / "post.pth", tmp_path / "post.safetensors", "cross-scale-base-xformers")
+    module: Any = load_package(tmp_path / "post.safetensors").module
+    assert module.norm_order == "post"
