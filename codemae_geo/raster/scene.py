@@ -240,6 +240,11 @@ def union_grid(grids: Sequence[GeoBox]) -> GeoBox:
     return union
 
 
+def is_scene_name(path: Path) -> bool:
+    """Whether a file of a folder is taken for a raster: by its ending, if it is not hidden as ``._a.tif`` is."""
+    return path.suffix.lower() in RASTER_SUFFIXES and not path.name.startswith(".")
+
+
 def expand_paths(paths: Iterable[str | Path], role: str) -> list[str]:
     """Folders and patterns become the rasters in them, sorted; everything else stays.
 
@@ -251,7 +256,7 @@ def expand_paths(paths: Iterable[str | Path], role: str) -> list[str]:
         if is_remote(path) or path.startswith(("/vsi", "<")):
             found.append(path)
         elif Path(path).is_dir():
-            inside = sorted(str(p) for p in Path(path).iterdir() if p.suffix.lower() in RASTER_SUFFIXES)
+            inside = sorted(str(p) for p in Path(path).iterdir() if is_scene_name(p))
             if not inside:
                 raise InputError(
                     f"the folder {path} holds no raster", expected=f"files ending in {', '.join(RASTER_SUFFIXES)}"

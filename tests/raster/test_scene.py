@@ -15,7 +15,7 @@ from affine import Affine
 from codemae_geo.errors import InputError
 from codemae_geo.raster import scene as scene_module
 from codemae_geo.raster.read import AlignedReader
-from codemae_geo.raster.scene import Scene
+from codemae_geo.raster.scene import Scene, expand_paths
 
 RGB = np.ones((3, 8, 8), "u1")
 
@@ -162,3 +162,19 @@ def test_json_that_is_no_item_is_refused(tmp_path: Path) -> None:
     path.write_text('{"type": "FeatureCollection"}')
     with pytest.raises(InputError, match="not a STAC item"):
         Scene.open(path)
+
+
+def test_what_systems_keep_beside_scenes_is_not_one(tmp_path: Path) -> None:
+    (tmp_path / "a.tif").write_bytes(b"only its name counts")
+    for name in (
+        "._a.tif",
+        ".DS_Store",
+        "Thumbs.db",
+        "a.tif.aux.xml",
+        "a.tif.ovr",
+        "a.tfw",
+        "desktop.ini",
+        ".hidden.tif",
+    ):
+        (tmp_path / name).write_bytes(b"no raster")
+    assert expand_paths([tmp_path], "pre") == [str(tmp_path / "a.tif")]

@@ -32,7 +32,7 @@ from codemae_geo.outputs import Staging, write_failure
 from codemae_geo.progress import Reporter
 from codemae_geo.raster.env import gdal_env, is_remote
 from codemae_geo.raster.geo import ground_sample_distance
-from codemae_geo.raster.scene import RASTER_SUFFIXES
+from codemae_geo.raster.scene import RASTER_SUFFIXES, is_scene_name
 from codemae_geo.raster.source import read_header, unreadable
 from codemae_geo.raster.stac import Asset, is_stac_item, open_item
 from codemae_geo.sensors import SENSORS, Family
@@ -180,7 +180,7 @@ def find_scenes(scenes: Iterable[str | Path]) -> list[str]:
         if is_remote(scene):
             found.append(scene)
         elif path.is_dir():
-            inside = sorted(p for p in path.rglob("*") if p.suffix.lower() in RASTER_SUFFIXES and p.is_file())
+            inside = sorted(p for p in path.rglob("*") if is_scene_name(p) and p.is_file())
             if not inside:
                 raise InputError(
                     f"the folder {scene} holds no raster", expected=f"files ending in {', '.join(RASTER_SUFFIXES)}"

@@ -26,7 +26,7 @@ from rasterio.errors import NotGeoreferencedWarning, RasterioError
 from codemae_geo.errors import InputError
 from codemae_geo.progress import Reporter
 from codemae_geo.raster.env import gdal_env
-from codemae_geo.raster.scene import RASTER_SUFFIXES
+from codemae_geo.raster.scene import RASTER_SUFFIXES, is_scene_name
 from codemae_geo.raster.source import find_alpha, unreadable, valid_mask
 from codemae_geo.sensors import Array, Mask
 
@@ -264,7 +264,7 @@ def find_rasters(paths: Sequence[str | Path]) -> list[str]:
     found: list[str] = []
     for path in map(Path, paths):
         if path.is_dir():
-            inside = sorted(str(p) for p in path.rglob("*") if p.suffix.lower() in RASTER_SUFFIXES and p.is_file())
+            inside = sorted(str(p) for p in path.rglob("*") if is_scene_name(p) and p.is_file())
             if not inside:
                 raise InputError(
                     f"the folder {path} holds no raster", expected=f"files ending in {', '.join(RASTER_SUFFIXES)}"
