@@ -79,7 +79,7 @@ def confusion(counts: Sequence[Sequence[int]], names: Sequence[str], caption: st
 
 def reliability(diagrams: Mapping[str, Mapping[str, Any]], caption: str) -> str:
     """Accuracy against confidence, one line for each diagram (:meth:`Reliability.as_dict`), the diagonal is honest."""
-    side, left, top = 260, 44, 12
+    side, left, top = 270, 58, 12
     colours = ("#0550ae", "#bc4c00", "#1a7f37", "#8250df")
 
     def place(x: float, y: float) -> str:
@@ -106,14 +106,15 @@ def reliability(diagrams: Mapping[str, Mapping[str, Any]], caption: str) -> str:
             at = 'cx="{}" cy="{}"'.format(*place(c, a).split(","))
             marks.append(f'<circle {at} r="{2 + 7 * (n / total) ** 0.5:.1f}" fill="{colour}" opacity=".55"/>')
         words = f"{escape(name)}: ECE {diagram['ece']:.3f}"
-        marks.append(f'<text x="{left + 10}" y="{top + 18 + 17 * i}" fill="{colour}" font-weight="600">{words}</text>')
+        below = top + side + 60 + 17 * i
+        marks.append(f'<text x="{left}" y="{below}" fill="{colour}" font-weight="600">{words}</text>')
     marks.append(f'<text x="{left + side / 2}" y="{top + side + 36}" text-anchor="middle">confidence</text>')
     turn = f'transform="translate(12 {top + side / 2}) rotate(-90)"'
     marks.append(f'<text {turn} text-anchor="middle">share of right answers</text>')
-    size = f'width="{left + side + 14}" height="{top + side + 44}"'
+    size = f'width="{left + side + 14}" height="{top + side + 48 + 17 * len(diagrams)}"'
     look = 'role="img" font-family="system-ui, sans-serif" font-size="12" fill="#57606a"'
     svg = f"<svg {size} {look}>{''.join(marks)}</svg>"
-    return f"<figure>{svg}<figcaption>{escape(caption)}</figcaption></figure>"
+    return f'<figure style="max-width: 24rem">{svg}<figcaption>{escape(caption)}</figcaption></figure>'
 
 
 def picture(pixels: NDArray[np.uint8], side: int = 360) -> str:

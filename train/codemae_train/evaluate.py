@@ -838,6 +838,8 @@ def report(metrics: Mapping[str, Any], contract: ModelContract, show: Sequence[M
     houses = figures.get(used, {}).get("buildings", {})
     if houses.get("count"):
         diagrams["buildings"] = houses["reliability"]
+        if houses["left_out"]:
+            diagrams["buildings, fitted on others"] = houses["left_out"]["diagram"]
     shown = [html.reliability(diagrams, "Each dot is a bin of confidence, its size the share of answers in it.")]
     fitted = metrics["temperature"]
     if fitted and "diagram" in fitted:
