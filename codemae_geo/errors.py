@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
+from decimal import Decimal
 
 _MARK = re.compile("\u27e6([a-z0-9_]+)(?:=([^\u27e7]*))?\u27e7")
 #: a parameter and its value, if one is named -> how a face spells them
@@ -44,6 +45,16 @@ def params_in(*texts: str | None) -> Iterator[str]:
     ['res', 'aoi']
     """
     yield from dict.fromkeys(m[1] for text in texts if text for m in _MARK.finditer(text))
+
+
+def number(value: float, digits: int = 10) -> str:
+    """``value`` as it can be typed back: without an exponent, and without digits that say nothing.
+
+    >>> number(4103900.0), number(4103900.126, 3), number(1e-7), number(0.1 + 0.2)
+    ('4103900', '4100000', '0.0000001', '0.3')
+    """
+    text = f"{value:.{digits}g}"
+    return f"{Decimal(text):f}" if "e" in text else text
 
 
 class CodemaeError(Exception):

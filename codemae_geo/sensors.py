@@ -16,7 +16,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from codemae_geo.errors import InputError, param
+from codemae_geo.errors import InputError, number, param
 
 Family = Literal["optical", "sar"]
 #: ``uint8``: stretched for display, 0..255. ``dn``: integer counts of an optical sensor. ``reflectance``: 0..1.
@@ -173,9 +173,9 @@ def _contradiction(unit: Unit, values: Array) -> str | None:
         return None
     low, middle, high = (float(v) for v in np.quantile(values, (0.01, 0.5, 0.99)))
     if unit == "db" and not (low > -150 and high < 150):
-        return f"the values reach from {low:.4g} to {high:.4g}"
+        return f"the values reach from {number(low, 4)} to {number(high, 4)}"
     if unit == "db" and low >= 0 and high - low < 1:
-        return f"all values lie between {low:.3g} and {high:.3g}"
+        return f"all values lie between {number(low, 3)} and {number(high, 3)}"
     if unit in ("power", "amplitude") and middle < 0:
         return f"{np.mean(values < 0):.0%} of the values are negative"
     return None
@@ -219,7 +219,8 @@ def _with_negatives(values: Array, negative: float) -> tuple[Unit, str]:
     """
     low, q25, middle, q75, high = (float(v) for v in np.quantile(values, (0.01, 0.25, 0.5, 0.75, 0.99)))
     lean = (high - middle) / max(middle - low, 1e-12)
-    facts = f"{negative:.0%} of the values negative, median {middle:.3g}, 98 % between {low:.3g} and {high:.3g}"
+    span = f"{number(low, 3)} and {number(high, 3)}"
+    facts = f"{negative:.0%} of the values negative, median {middle:.3g}, 98 % between {span}"
     in_range = low > -150 and high < 100
     # subtracting the mean of the noise leaves no more than every second pixel of pure noise below zero
     if in_range and ((lean < 2 and q75 - q25 >= 0.8) or (negative > 0.7 and middle < -1)):
@@ -397,9 +398,9 @@ def check_varied(role: str, conversion: Conversion, sample: Array, valid: Mask) 
         distinct = len(np.unique(stored))
         raise InputError(
             f"the {role} scene reaches the model as one value",
-            found=f"{out.flat[0]:g} everywhere, made of {distinct:,} different values ({conversion.describe()})"
+            found=f"{number(out.flat[0])} everywhere, made of {distinct:,} different values ({conversion.describe()})"
             if distinct > 1
-            else f"{stored.flat[0]:g} in every sampled pixel",
+            else f"{number(stored.flat[0])} in every sampled pixel",
             expected="values that vary",
             hint="say what the values are (unit), and how they are stretched"
             if distinct > 1

@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from codemae_geo.errors import InputError, ModelError, OutputError, param
+from codemae_geo.errors import InputError, ModelError, OutputError, number, param
 from codemae_geo.inference import engine
 from codemae_geo.inference.components import SPREAD, RunningCovariance
 from codemae_geo.inference.job import Job, MapResult, combine_regions, crop_to_aoi, whole_cells
@@ -390,7 +390,7 @@ class FeatureSink:
             if largest > np.finfo(np.float16).max:
                 raise OutputError(
                     "a feature is too large for float16",
-                    found=f"{largest:.3g}",
+                    found=number(largest, 3),
                     expected=f"at most {np.finfo(np.float16).max:.0f}",
                     hint=f"add {param('dtype', 'float32')}",
                     option="dtype",

@@ -23,7 +23,7 @@ from odc.geo.geobox import GeoBox
 
 from codemae_geo import __version__
 from codemae_geo.classes import ClassTable
-from codemae_geo.errors import InputError, ModelError, OutputError, param
+from codemae_geo.errors import InputError, ModelError, OutputError, number, param
 from codemae_geo.inference import engine
 from codemae_geo.inference.device import Runtime, choose_runtime
 from codemae_geo.inference.predictor import WindowNetwork
@@ -314,7 +314,7 @@ def open_package(model: str | Path | ModelPackage, task: Task, *, role: str) -> 
     Raises:
         ModelError: it cannot be loaded, or its task is another.
     """
-    package = model if isinstance(model, ModelPackage) else load_model(model)
+    package = model if isinstance(model, ModelPackage) else load_model(model, task.name)
     found = TASKS[package.contract.task]
     if found != task:
         other = f"try codemae {found.command}, or " if found.command else "name "
@@ -400,7 +400,8 @@ def warn_of_fill(role: str, sample: NDArray[Any], valid: NDArray[np.bool_], repo
             option = nodata_option(role)
             reporter.warning(
                 "nodata",
-                f"{share:.0%} of the sampled {role} pixels are exactly {fill:g} and the files declare no nodata value; "
-                f"if they hold no measurement, say {param(option, f'{fill:g}')}",
+                f"{share:.0%} of the sampled {role} pixels are exactly {number(fill)} and the files declare no"
+                f" nodata value; "
+                f"if they hold no measurement, say {param(option, number(fill))}",
                 option,
             )

@@ -14,7 +14,7 @@ from odc.geo.geobox import GeoBox
 from pyproj import CRS
 from pyproj.exceptions import CRSError
 
-from codemae_geo.errors import InputError, param
+from codemae_geo.errors import InputError, number, param
 from codemae_geo.raster.geo import (
     beside,
     center_lonlat,
@@ -142,7 +142,7 @@ def target_grid(
     if bounds is not None and (not np.isfinite(bounds).all() or bounds[0] == bounds[2] or bounds[1] == bounds[3]):
         raise InputError(
             f"{param('bounds')} has no area",
-            found=" ".join(f"{b:g}" for b in bounds),
+            found=" ".join(number(b) for b in bounds),
             expected="LEFT BOTTOM RIGHT TOP, four numbers in the target CRS",
         )
     target = own
@@ -179,9 +179,9 @@ def check_resolution(res: float, scenes: Sequence[Scene], crs: str) -> None:
     extent = max(size * max(s.geobox.shape.yx) for size, s in zip(sizes, scenes, strict=True))
     if np.isfinite([finest, extent]).all() and not finest <= res <= extent:
         raise InputError(
-            f"the resolution {res:g} is {'larger than the scenes' if res > extent else 'far finer than theirs'}",
-            found=f"pixels of {', '.join(f'{s:.3g}' for s in sizes)} in units of {crs_name(_crs(crs))}",
-            expected=f"{finest:.3g} to {extent:.3g}",
+            f"the resolution {number(res)} is {'larger than the scenes' if res > extent else 'far finer than theirs'}",
+            found=f"pixels of {', '.join(number(s, 3) for s in sizes)} in units of {crs_name(_crs(crs))}",
+            expected=f"{number(finest, 3)} to {number(extent, 3)}",
             hint=f"{param('res')} is in units of the target CRS: degrees for EPSG:4326",
             option="res",
         )
@@ -250,7 +250,7 @@ def crop(grid: GeoBox, geometry: Any, crs: Any, option: str) -> GeoBox:
     raise InputError(
         f"the area of interest ({param(option)}) lies outside the scene",
         found="an empty geometry" if span is None else _extent(x, y),
-        expected=f"{west:.6g}..{east:.6g} x {south:.6g}..{north:.6g} in {crs_name(grid.crs)}",
+        expected=f"{number(west)}..{number(east)} x {number(south)}..{number(north)} in {crs_name(grid.crs)}",
         hint=f"check the coordinates and the CRS of {param(option)}",
         option=option,
     )
@@ -265,4 +265,4 @@ def _segment(geometry: Any) -> float:
 
 
 def _extent(x: Array, y: Array) -> str:
-    return f"{np.min(x):.6g}..{np.max(x):.6g} x {np.min(y):.6g}..{np.max(y):.6g}"
+    return f"{number(np.min(x))}..{number(np.max(x))} x {number(np.min(y))}..{number(np.max(y))}"

@@ -11,7 +11,7 @@ from affine import Affine
 from odc.geo.geobox import GeoBox
 from rasterio.errors import RasterioError
 
-from codemae_geo.errors import InputError
+from codemae_geo.errors import InputError, Speak, as_keyword
 from codemae_geo.raster.env import gdal_env
 from codemae_geo.raster.evidence import agreed
 from codemae_geo.raster.fill import without_fill
@@ -34,13 +34,17 @@ from codemae_geo.raster.source import (
 from codemae_geo.raster.stac import is_stac_item, item_assets
 from codemae_geo.sensors import Array, Family, Mask, detect_unit
 
+#: a raster of classes has at most so many different values
+_FEW_VALUES = 32
 
-def inspect(path: str, gcps: GcpMethod = "tps") -> dict[str, Any]:
+
+def inspect(path: str, gcps: GcpMethod = "tps", speak: Speak = as_keyword) -> dict[str, Any]:
     """Facts about one raster, ready for JSON.
 
     Args:
         path: anything GDAL opens, or a STAC item.
         gcps: how ground control points are used, of a file that has nothing else.
+        speak: how problems spell the parameters that they name.
 
     Returns:
         Driver, grid, bands with type, nodata, range and mean of sampled patches, valid share, sensor and unit with the
@@ -66,7 +70,7 @@ def inspect(path: str, gcps: GcpMethod = "tps") -> dict[str, Any]:
         band.update(_statistics(np.concatenate([values[i][ok] for values, ok in patches])))
     sample, valid = max(patches, key=lambda p: int(p[1].sum()))
     info["guess"] = _guess(info, file, sample, valid)
-    info |= _verdict(path, info["guess"]["family"], gcps)
+    info |= _verdict(path, info["guess"]["family"], gcps, speak)
     info["warnings"] += [text for _, text in file.warnings]
     return info
 
@@ -157,10 +161,38 @@ def _guess(info: dict[str, Any], file: SourceFile, sample: Array, valid: Mask) -
     )  # fmt: skip
     unit, why = _unit(family, file, sample, valid)
     if family == "optical":
-        sensor = "sentinel-2-l2a" if len(file.bands) in (12, 13) and unit == "dn" else "rgb"
+        sensor = _optical_sensor(info, unit)
     else:
         sensor = file.product or ("sentinel-1-rtc-db" if unit == "db" and len(file.bands) == 2 else "sar")
-    return {"family": family, "family_reason": reason, "unit": unit, "unit_reason": why, "sensor": sensor}
+    kind, kind_reason = str(family), reason
+    if few and not (radar or is_complex or file.product or file.said) and file.dtype_family != "float":
+        kind, kind_reason = _kind_of_integers(info, file, sample, valid)
+    return {
+        "kind": kind, "kind_reason": kind_reason,
+        "family": family, "family_reason": reason, "unit": unit, "unit_reason": why, "sensor": sensor,
+    }  # fmt: skip
+
+
+def _optical_sensor(info: dict[str, Any], unit: str) -> str:
+    """Sentinel-2 by its bands: B10, of cirrus, is in level 1C alone."""
+    names = {(b["description"] or "").upper() for b in info["bands"]}
+    named = {name for name in names if re.fullmatch(r"B(0?\d|1[0-2]|8A)", name)}
+    if unit != "dn" or not (named or len(info["bands"]) in (12, 13)):
+        return "rgb"
+    if named and len(named) < 12:  # a selection: its level cannot be told, and the values are alike
+        return "sentinel-2-l2a"
+    return "sentinel-2-l1c" if "B10" in named or (not named and len(info["bands"]) == 13) else "sentinel-2-l2a"
+
+
+def _kind_of_integers(info: dict[str, Any], file: SourceFile, sample: Array, valid: Mask) -> tuple[str, str]:
+    """What one or two bands of whole numbers without a word on their origin may be."""
+    if len(file.bands) == 1:
+        if info["bands"][0]["color"] == "palette":
+            return "classes", "a palette"
+        values = np.unique(sample[0][valid])
+        if 0 < len(values) <= _FEW_VALUES and values.max() <= np.iinfo(np.uint8).max:
+            return "classes", f"whole numbers, {len(values)} different values"
+    return "unknown", f"{len(file.bands)} band(s) of whole numbers, nothing says of what; read as SAR where asked for"
 
 
 def _unit(family: Family, file: SourceFile, sample: Array, valid: Mask) -> tuple[str, str]:
@@ -170,12 +202,12 @@ def _unit(family: Family, file: SourceFile, sample: Array, valid: Mask) -> tuple
         return "unknown", f"{error.message}: {error.found}"
 
 
-def _verdict(path: str, family: Family, gcps: GcpMethod) -> dict[str, Any]:
+def _verdict(path: str, family: Family, gcps: GcpMethod, speak: Speak) -> dict[str, Any]:
     """What a run would say of the file: ``problems``, or ``warnings`` and the fit of ground control points."""
     try:
         file = read_header(path, family=family, gcps=gcps)
     except InputError as error:
-        return {"problems": [str(error)], "warnings": []}
+        return {"problems": [error.text(speak)], "warnings": []}
     fit = {"gcps_fit": asdict(file.gcps)} if file.gcps else {}
     return {"problems": [], "warnings": [text for _, text in file.warnings], "notes": list(file.notes), **fit}
 
@@ -208,8 +240,12 @@ def format_info(info: dict[str, Any]) -> str:
         nodata = "" if band["nodata"] is None else f", nodata {band['nodata']:g}"
         row(f"band {band['index']}", f"{band['dtype']}{name}: {span}{nodata}")
     guess = info["guess"]
-    row("sensor", f"{guess['family']} ({guess['family_reason']}), like {guess['sensor']}")
-    row("unit", f"{guess['unit']} ({guess['unit_reason']})")
+    if guess["kind"] in ("optical", "sar"):
+        row("sensor", f"{guess['family']} ({guess['family_reason']}), like {guess['sensor']}")
+        row("unit", f"{guess['unit']} ({guess['unit_reason']})")
+    else:
+        looks = "looks like classes" if guess["kind"] == "classes" else "unknown"
+        row("sensor", f"{looks} ({guess['kind_reason']})")
     for note in info.get("notes", ()):
         row("note", note)
     for key, value in info["tags"].items():

@@ -10,7 +10,7 @@ from odc.geo.geobox import GeoBox
 from pyproj import CRS, Transformer
 from pyproj.exceptions import CRSError, ProjError
 
-from codemae_geo.errors import InputError
+from codemae_geo.errors import InputError, number
 from codemae_geo.raster.geo import apply, edge_pixels
 
 #: semi-major axes of the Earth's ellipsoids lie in here, metres; Mars has 3.4e6, Venus 6.05e6
@@ -71,7 +71,7 @@ def check_affine(affine: Affine, name: str) -> None:
     if not np.isfinite(numbers).all():
         what = "NaN or infinite numbers"
     elif np.abs(numbers).max() > _LARGEST:
-        what = f"the number {numbers[np.abs(numbers).argmax()]:.3g}"
+        what = f"the number {number(numbers[np.abs(numbers).argmax()], 3)}"
     else:
         # area over the product of the sides: zero when the axes are parallel or one has no length
         sides = np.hypot(affine.a, affine.d) * np.hypot(affine.b, affine.e)
@@ -80,7 +80,7 @@ def check_affine(affine: Affine, name: str) -> None:
     if what:
         raise InputError(
             f"the geotransform of {name} cannot be used",
-            found=f"{what}: {', '.join(f'{v:g}' for v in numbers)}",
+            found=f"{what}: {', '.join(number(v) for v in numbers)}",
             expected="a pixel size above zero and a corner on the Earth",
             hint="georeference it again, or give the original file instead of an export",
         )
@@ -95,7 +95,7 @@ def check_place(grid: GeoBox, name: str) -> None:
     rows, cols = grid.shape.yx
     x, y = apply(grid.affine, *edge_pixels(rows, cols, 9))
     crs = CRS.from_user_input(str(grid.crs))
-    extent = f"{x.min():.6g}..{x.max():.6g} x {y.min():.6g}..{y.max():.6g} in {crs.name}"
+    extent = f"{number(x.min())}..{number(x.max())} x {number(y.min())}..{number(y.max())} in {crs.name}"
     if crs.is_geographic:
         turn = 2 * np.pi / crs.axis_info[0].unit_conversion_factor
         # world mosaics reach half a pixel beyond the poles

@@ -12,7 +12,7 @@ import rasterio
 from numpy.typing import NDArray
 
 from codemae_geo.classes import NODATA, ClassTable
-from codemae_geo.errors import InputError
+from codemae_geo.errors import InputError, number
 
 
 @contextmanager
@@ -58,7 +58,7 @@ def read_confidence(source: Any, window: Any) -> NDArray[np.float32]:
     if low < 0 or high > 1 + 1e-6:
         raise InputError(
             f"{source.name} is not a confidence raster",
-            found=f"values from {low:g} to {high:g}",
+            found=f"values from {number(low)} to {number(high)}",
             expected="0 to 1, after the scale that the file states",
             hint="name the confidence raster of a run, such as confidence.tif",
         )

@@ -5,11 +5,14 @@ from __future__ import annotations
 import difflib
 import os
 import re
+import socket
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
+from urllib.request import getproxies
 
 from codemae_geo.errors import ModelError
-from codemae_geo.weights.package import ModelPackage, load_package
+from codemae_geo.weights.package import ModelPackage, load_package, read_contract
 
 #: the model that `codemae damage` takes when none is named
 DEFAULT_DAMAGE_MODEL = "damage-tiny-optical"
@@ -46,8 +49,6 @@ def cached_models() -> list[KnownModel]:
     from huggingface_hub import constants, scan_cache_dir
     from huggingface_hub.errors import CacheNotFound
 
-    from codemae_geo.weights.package import read_contract
-
     try:
         repositories = scan_cache_dir(constants.HF_HUB_CACHE).repos
     except (CacheNotFound, OSError, ValueError):
@@ -68,12 +69,13 @@ def cached_models() -> list[KnownModel]:
     return sorted(found, key=lambda m: m.name)
 
 
-def resolve(model: str | Path) -> Path:
+def resolve(model: str | Path, task: str | None = None) -> Path:
     """The package file that ``model`` names.
 
     Args:
         model: a file; a known name; or ``hf:OWNER/REPO@REVISION[/FILE]`` (the revision is a must: a name that moves is
             not a model; FILE defaults to ``model.safetensors``).
+        task: what the model is for; models for something else are not offered in place of an unknown name.
 
     Raises:
         ModelError: no such file or name; the nearest known name is offered.
@@ -88,15 +90,23 @@ def resolve(model: str | Path) -> Path:
         return names[text]
     if Path(text).suffix or os.sep in text or "/" in text:
         raise ModelError(f"there is no model file {text}", hint="codemae models list shows the models by name")
+    names = {name: path for name, path in names.items() if task is None or _task_of(path) == task}
     near = difflib.get_close_matches(text, names, n=1)
     raise ModelError(
         f"no model is called {text!r}",
-        expected=", ".join(names) or "a file",
+        expected=", ".join(names) or (f"the file of a model for {task}" if task else "a file"),
         hint=f"did you mean {near[0]!r}?" if near else "codemae models list shows the models by name",
     )
 
 
-def load_model(model: str | Path) -> ModelPackage:
+def _task_of(path: Path) -> str | None:
+    try:
+        return read_contract(path).task
+    except ModelError:
+        return None
+
+
+def load_model(model: str | Path, task: str | None = None) -> ModelPackage:
     """Load a model package by file, name or hub address, see :func:`resolve`.
 
     Examples:
@@ -104,7 +114,23 @@ def load_model(model: str | Path) -> ModelPackage:
         >>> load_model("damage-tiny-optical").contract.task
         'damage'
     """
-    return load_package(resolve(model))
+    return load_package(resolve(model, task))
+
+
+def _hub_answers(seconds: float = 5.0) -> bool:
+    """Whether the hub can be reached; behind a proxy that is for the client to find out."""
+    from huggingface_hub import constants
+
+    place = urlsplit(constants.ENDPOINT)
+    if constants.HF_HUB_OFFLINE or place.hostname is None:
+        return False
+    if place.scheme in getproxies():
+        return True
+    try:
+        socket.create_connection((place.hostname, place.port or 443), seconds).close()
+    except OSError:
+        return False
+    return True
 
 
 def _from_hub(address: str) -> Path:
@@ -119,7 +145,8 @@ def _from_hub(address: str) -> Path:
 
     repo, revision, file = match.groups()
     try:
-        return Path(hf_hub_download(repo, file or "model.safetensors", revision=revision))
+        here = not _hub_answers()  # the client tries for half a minute before it says that there is no network
+        return Path(hf_hub_download(repo, file or "model.safetensors", revision=revision, local_files_only=here))
     except (HfHubHTTPError, LocalEntryNotFoundError, OSError, ValueError) as error:
         raise ModelError(
             f"{address} cannot be fetched",

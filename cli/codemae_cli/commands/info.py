@@ -8,6 +8,7 @@ import typer
 
 from codemae_cli import options as o
 from codemae_cli.console import command, print_json
+from codemae_cli.spelling import Spelling
 
 EXAMPLES = """Examples:
 
@@ -26,7 +27,7 @@ def info(
     """Show what a raster is: CRS, size, resolution, bands, nodata, and the sensor and unit it seems to have."""
     from codemae_geo.raster.inspect import format_info, inspect
 
-    found = [inspect(path, gcps) for path in rasters]
+    found = [inspect(path, gcps, Spelling.of_this_command()) for path in rasters]
     if json_:
         print_json({"rasters": found})
     else:

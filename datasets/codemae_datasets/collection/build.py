@@ -30,7 +30,7 @@ from codemae_datasets.ospretrain import UNPAIRED
 from codemae_datasets.public import dataset_class
 from codemae_datasets.public._base import Item, NotFoundError, PublicDataset, read_image
 from codemae_datasets.public.ospretrain1m import SUMS
-from codemae_geo.errors import InputError, param
+from codemae_geo.errors import InputError, number, param
 from codemae_geo.outputs import write_failure
 from codemae_geo.progress import Reporter
 from codemae_geo.sensors import Array, Mask
@@ -187,7 +187,7 @@ def build(
         limits = _limits(work, asked, output / _JOURNAL / "stretch.json", workers)
         for name, values in limits.items():
             if values is not None:
-                reporter.log(f"{name}: {values[0]:g} and {values[1]:g} become 0 and 255")
+                reporter.log(f"{name}: {number(values[0])} and {number(values[1])} become 0 and 255")
     try:
         notes = _cut_all(work, output, patch, limits, workers, reporter)
         with reporter.stage("writing lists"):
@@ -344,7 +344,7 @@ def to_uint8(image: Array, limits: tuple[float, float] | None, valid: Mask | Non
         if image.size and (image.min() < 0 or image.max() > 255 or (image != np.rint(image)).any()):
             raise InputError(
                 f"{name} does not hold values of 8 bits, as the first image of its source does",
-                found=f"{image.min():g} to {image.max():g}",
+                found=f"{number(image.min())} to {number(image.max())}",
                 expected="whole numbers from 0 to 255",
                 hint=f"give the values that become 0 and 255 with {param('stretch', 'SOURCE.SENSOR=LOW,HIGH')}",
                 option="stretch",
