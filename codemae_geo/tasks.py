@@ -13,6 +13,9 @@ TaskName = Literal[
 #: vectors, boxes, or losses
 Decoding = Literal["classes", "image-classes", "values", "vectors", "boxes", "losses"]
 
+#: metres around a footprint that count as near where nothing else is said
+NEAR_BUILDINGS_M = 50.0
+
 
 @dataclass(frozen=True)
 class Task:

@@ -12,6 +12,7 @@ import warnings  # noqa: E402
 
 from codemae_cli import streams  # noqa: E402
 from codemae_cli.app import app, hoist_globals, spread_values  # noqa: E402
+from codemae_cli.manners import split_own  # noqa: E402
 
 
 def main() -> None:
@@ -22,7 +23,8 @@ def main() -> None:
     stopping.listen()
     code = 0
     try:
-        app(args=spread_values(hoist_globals(sys.argv[1:])), prog_name="codemae")
+        own, rest = split_own(sys.argv[1:])
+        app(args=[*own, *spread_values(hoist_globals(rest))], prog_name="codemae")
     except SystemExit as end:
         code = end.code if isinstance(end.code, int) else 0 if end.code is None else 1
         if code and stopping.asked():

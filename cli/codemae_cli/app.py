@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -28,18 +29,22 @@ from codemae_cli.commands import (
     probe,
     qgis_setup,
 )
+from codemae_cli.console import fail
+from codemae_cli.manners import LOG, Command, Group, read_settings
+from codemae_geo.errors import CodemaeError
 
 app = typer.Typer(
     name="codemae",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
-    add_completion=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
+    cls=Group,
+    context_settings={"help_option_names": ["-h", "--help"], "auto_envvar_prefix": "CODEMAE"},
     help=(
         "Optical and SAR rasters to maps people act on.\n\n"
         "Global options work before or after a command: --json, --progress auto|plain|json|none, --quiet, "
-        "--overwrite, --dry-run. Exit codes: 0 done, 1 failed with a message, 2 wrong usage, 130 interrupted."
+        "--overwrite, --dry-run. Every option has a variable, CODEMAE_DAMAGE_WINDOW for `codemae damage --window`. "
+        "Exit codes: 0 done, 1 failed with a message, 2 wrong usage, 130 interrupted."
     ),
     epilog="Start with: codemae demo",
 )
@@ -55,11 +60,28 @@ def _version(show: bool) -> None:
 
 @app.callback()
 def root(
-    version: Annotated[
+    context: typer.Context,
+    _show: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
     ] = False,
+    verbose: Annotated[
+        bool, typer.Option("--verbose", "-v", help="Show where errors come from, and what GDAL says.")
+    ] = False,
+    log_file: Annotated[Path | None, typer.Option(help="Keep what is said, with the time; appended to.")] = None,
+    config: Annotated[Path | None, typer.Option(help="TOML file of defaults: [all] or [damage], window = 512.")] = None,
 ) -> None:
     """Optical and SAR rasters to maps people act on."""
+    LOG.verbose = verbose
+    try:
+        if log_file is not None:
+            LOG.open(log_file)
+        if config is not None:
+            commands = context.command.commands  # type: ignore[attr-defined]
+            context.default_map = read_settings(config, commands)
+    except CodemaeError as error:
+        fail(error, as_json=False, as_events=False)
+    if verbose:
+        LOG.listen()
 
 
 app.command("demo", epilog=demo.EXAMPLES)(demo.demo)
@@ -81,6 +103,8 @@ app.command("qgis-setup", epilog=qgis_setup.EXAMPLES)(qgis_setup.qgis_setup)
 app.command("engine", epilog=engine.EXAMPLES, hidden=True)(engine.engine)
 app.add_typer(models.app, name="models")
 app.add_typer(data.app, name="data")
+for _registered in (*app.registered_commands, *models.app.registered_commands, *data.app.registered_commands):
+    _registered.cls = Command
 
 #: global options and whether they take a value
 GLOBALS = {"--json": False, "--quiet": False, "-q": False, "--overwrite": False, "--dry-run": False, "--progress": True}

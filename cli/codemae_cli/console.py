@@ -13,6 +13,7 @@ from typing import Any, NoReturn, TypeVar
 
 import typer
 
+from codemae_cli.manners import LOG
 from codemae_cli.protocol import PROTOCOL
 from codemae_cli.spelling import Spelling
 from codemae_cli.streams import printable, speak_events
@@ -165,6 +166,7 @@ def make_reporter(mode: str, quiet: bool) -> Reporter:
     """The reporter for ``--progress`` and ``--quiet``; json is never silenced, a program reads it."""
     reporter = _reporter(mode, quiet)
     reporter.speak = Spelling.of_this_command()
+    LOG.watch(reporter)
     return reporter
 
 
@@ -208,6 +210,8 @@ def fail(error: CodemaeError, *, as_json: bool, as_events: bool, code: str | Non
     if as_events:
         emit("error", **fields, **extra)
     say(f"error: {error.text(spelling)}")
+    LOG.note(f"error: {error.text(spelling)}")
+    LOG.trace(error)
     if as_json:
         print_json({"error": {**fields, **extra}})
     raise typer.Exit(1)
@@ -251,6 +255,7 @@ def command(function: F) -> F:
                 said = f"{type(error).__name__}: {error}"
                 hint = "please report it with what stands on stderr"
                 emit("error", code="internal", message=f"the engine failed unexpectedly: {said}", hint=hint)
+            LOG.trace(error, shown=True)
             raise
 
     return run  # type: ignore[return-value]

@@ -47,7 +47,7 @@ Bounds = Annotated[
     tuple[float, float, float, float] | None,
     typer.Option(metavar="LEFT BOTTOM RIGHT TOP", help="Extent in the target CRS."),
 ]
-Aoi = Annotated[Path | None, typer.Option(help="Area of interest: polygons in any format GDAL reads.")]
+Aoi = Annotated[str | None, typer.Option(help="Area of interest: polygons in any format GDAL reads, file or URL.")]
 DstCrs = Annotated[str | None, typer.Option(help="Target CRS, e.g. EPSG:32615.")]
 Res = Annotated[float | None, typer.Option(help="Target pixel size in CRS units.")]
 Gcps = Annotated[
@@ -62,6 +62,10 @@ Pre = Annotated[
 ]
 Post = Annotated[list[str], typer.Option(metavar="RASTER...", help="Scene after, in any CRS and resolution.")]
 Inputs = Annotated[list[str], typer.Argument(metavar="INPUT...", help="Rasters of one scene: files, folders, URLs.")]
+Resampling = Annotated[
+    Literal["auto", "nearest", "bilinear", "cubic", "cubic_spline", "lanczos", "average", "mode", "gauss"],
+    typer.Option(help="How scenes come to the target grid; auto averages where that is much coarser."),
+]
 Bands = Annotated[str | None, typer.Option(help="Bands to use, e.g. 4,3,2.")]
 Unit = Annotated[str, typer.Option(help="Unit of stored values: db, power, amplitude, reflectance, ...")]
 Nodata = Annotated[float | None, typer.Option(help="Nodata value.")]

@@ -32,9 +32,6 @@ from codemae_geo.weights.registry import DEFAULT_DAMAGE_MODEL
 
 __all__ = ["DamageJob", "MapResult", "RunOptions", "SceneRequest", "Target", "map_damage"]
 
-#: metres around a footprint that `only_near_buildings` keeps by default
-NEAR_BUILDINGS_M = 50.0
-
 
 class DamageJob(MapJob):
     """A damage map of a pair of scenes, see :func:`map_damage`."""

@@ -208,7 +208,7 @@ class Job(ABC, Generic[Network]):
         """One reader per scene, on the job's grid."""
         with ExitStack() as stack:
             yield [
-                stack.enter_context(AlignedReader(scene, self.grid, conversion))
+                stack.enter_context(AlignedReader(scene, self.grid, conversion, resampling=self.options.resampling))
                 for scene, conversion in zip(self.scenes, self.conversions, strict=True)
             ]
 

@@ -111,6 +111,8 @@ class RunOptions:
         device: ``auto``, ``cuda``, ``mps`` or ``cpu``.
         precision: ``auto``, ``float32``, ``bfloat16`` or ``float16``.
         probabilities: also write one band of probability per class.
+        resampling: how scenes come to the target grid: ``auto``, or a name of ``rasterio.enums.Resampling``, see
+            :class:`codemae_geo.raster.read.AlignedReader`.
     """
 
     window: int | None = None
@@ -121,3 +123,4 @@ class RunOptions:
     device: str = "auto"
     precision: str = "auto"
     probabilities: bool = False
+    resampling: str = "auto"

@@ -10,6 +10,7 @@ from codemae_cli import options as o
 from codemae_cli.console import command
 from codemae_cli.show import run_job
 from codemae_geo.progress import Reporter
+from codemae_geo.tasks import NEAR_BUILDINGS_M
 
 EXAMPLES = """Examples:
 
@@ -34,7 +35,7 @@ def damage(
     only_near_buildings: Annotated[
         bool, typer.Option("--only-near-buildings", help="Analyse only near footprints.")
     ] = False,
-    near_distance: Annotated[float, typer.Option(min=0, help="Metres that count as near.")] = 50.0,
+    near_distance: Annotated[float, typer.Option(min=0, help="Metres that count as near.")] = NEAR_BUILDINGS_M,
     probabilities: o.Probabilities = False,
     post_sensor: Annotated[
         Literal["optical", "sar"] | None, typer.Option(help="Sensor of the post scene [default: the model's].")
@@ -52,6 +53,7 @@ def damage(
     grid: Annotated[Literal["pre", "post", "utm"], typer.Option(help="Whose grid the map has.")] = "pre",
     dst_crs: o.DstCrs = None,
     res: o.Res = None,
+    resampling: o.Resampling = "auto",
     src_crs: o.SrcCrs = None,
     gcps: o.Gcps = "tps",
     pre_bands: o.Bands = None,

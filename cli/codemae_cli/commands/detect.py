@@ -36,6 +36,7 @@ def detect(
     bounds: o.Bounds = None,
     dst_crs: o.DstCrs = None,
     res: o.Res = None,
+    resampling: o.Resampling = "auto",
     src_crs: o.SrcCrs = None,
     gcps: o.Gcps = "tps",
     bands: o.Bands = None,

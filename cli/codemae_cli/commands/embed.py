@@ -45,6 +45,7 @@ def embed(
     bounds: o.Bounds = None,
     dst_crs: o.DstCrs = None,
     res: o.Res = None,
+    resampling: o.Resampling = "auto",
     src_crs: o.SrcCrs = None,
     gcps: o.Gcps = "tps",
     bands: o.Bands = None,

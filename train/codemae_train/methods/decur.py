@@ -117,7 +117,7 @@ class Decur(PairMethod):
         settings = self.recipe.model.model_dump(exclude={"init"})
         model = build("decur", settings | {"channels": [3, 3]})
         if self.recipe.train.channels_last:
-            model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+            model = model.to(memory_format=torch.channels_last)
         if fabric.world_size > 1 and fabric.device.type == "cuda":
             model = nn.SyncBatchNorm.convert_sync_batchnorm(model)
         return model

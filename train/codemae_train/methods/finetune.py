@@ -526,7 +526,7 @@ class Finetuning(Method):
         if recipe.task == "classification" and settings.norm_head:
             assert isinstance(model, HiViT)
             norm = nn.BatchNorm1d(model.num_features, affine=False, eps=1e-6)
-            model.head = nn.Sequential(norm, model.head)  # type: ignore[assignment]
+            model.head = nn.Sequential(norm, model.head)
         return model
 
     def freeze(self, model: nn.Module) -> None:
