@@ -84,7 +84,7 @@ def _shift(source: str, target: str, lon: float, lat: float) -> DatumShift | Non
     try:
         with warnings.catch_warnings():  # what it warns of is what is told here
             warnings.simplefilter("ignore", UserWarning)
-            group = TransformerGroup(a, b, always_xy=True, area_of_interest=area)
+            group = TransformerGroup(a, b, always_xy=True, area_of_interest=area)  # type: ignore[arg-type]
         used = group.transformers[0]
         x, y = used.transform(lon, lat)
     except (CRSError, ProjError, IndexError):

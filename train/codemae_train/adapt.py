@@ -388,7 +388,7 @@ def fit(features: Features, start: Classifier, strength: float) -> Classifier:
         value.backward()
         return value
 
-    optimizer.step(loss)  # type: ignore[arg-type]
+    optimizer.step(loss)
     return weight.detach(), bias.detach()
 
 
