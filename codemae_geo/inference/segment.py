@@ -135,7 +135,7 @@ def open_prediction(
             expected="inputs, classes and contracts only with a torch module, an ONNX file or a STAC item",
         )
     else:
-        package = load_model(str(model))
+        package = load_model(str(model), "segmentation", "regression")
     kind: type[SegmentJob] = SegmentJob
     if package.contract.task == "regression":
         kind = ValuesJob

@@ -69,13 +69,14 @@ def cached_models() -> list[KnownModel]:
     return sorted(found, key=lambda m: m.name)
 
 
-def resolve(model: str | Path, task: str | None = None) -> Path:
+def resolve(model: str | Path, *tasks: str) -> Path:
     """The package file that ``model`` names.
 
     Args:
         model: a file; a known name; or ``hf:OWNER/REPO@REVISION[/FILE]`` (the revision is a must: a name that moves is
             not a model; FILE defaults to ``model.safetensors``).
-        task: what the model is for; models for something else are not offered in place of an unknown name.
+        tasks: what the model may be for, anything without one; models for something else are not offered in place of
+            an unknown name.
 
     Raises:
         ModelError: no such file or name; the nearest known name is offered.
@@ -90,11 +91,11 @@ def resolve(model: str | Path, task: str | None = None) -> Path:
         return names[text]
     if Path(text).suffix or os.sep in text or "/" in text:
         raise ModelError(f"there is no model file {text}", hint="codemae models list shows the models by name")
-    names = {name: path for name, path in names.items() if task is None or _task_of(path) == task}
+    names = {name: path for name, path in names.items() if not tasks or _task_of(path) in tasks}
     near = difflib.get_close_matches(text, names, n=1)
     raise ModelError(
         f"no model is called {text!r}",
-        expected=", ".join(names) or (f"the file of a model for {task}" if task else "a file"),
+        expected=", ".join(names) or (f"the file of a model for {' or '.join(tasks)}" if tasks else "a file"),
         hint=f"did you mean {near[0]!r}?" if near else "codemae models list shows the models by name",
     )
 
@@ -106,7 +107,7 @@ def _task_of(path: Path) -> str | None:
         return None
 
 
-def load_model(model: str | Path, task: str | None = None) -> ModelPackage:
+def load_model(model: str | Path, *tasks: str) -> ModelPackage:
     """Load a model package by file, name or hub address, see :func:`resolve`.
 
     Examples:
@@ -114,7 +115,7 @@ def load_model(model: str | Path, task: str | None = None) -> ModelPackage:
         >>> load_model("damage-tiny-optical").contract.task
         'damage'
     """
-    return load_package(resolve(model, task))
+    return load_package(resolve(model, *tasks))
 
 
 def _hub_answers(seconds: float = 5.0) -> bool:
