@@ -5,8 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import geopandas
+import numpy as np
 import pytest
 import rasterio
+from rasterio.merge import merge
 from rasterio.warp import transform_bounds
 from shapely.geometry import box
 
@@ -26,6 +28,15 @@ def test_dates_overlap_in_their_own_coordinate_systems(joplin: Path) -> None:
         assert before.intersection(after).area > 0.95 * before.area
         assert pre.read(1).std() > 10
         assert post.read(1).std() > 10
+
+
+def test_pixels_are_those_of_the_tiles(joplin: Path, shared: Path) -> None:
+    """Lossless: every GDAL decodes the same pixels, those that the scene was cut from."""
+    with rasterio.open(joplin / "pre.tif") as scene:
+        assert scene.compression.name == "webp"
+        pixels, bounds = scene.read(), scene.bounds
+    tiles, _ = merge(sorted((shared / "data" / "joplin" / "pre").glob("*.tif")), bounds=bounds)
+    assert np.array_equal(pixels, tiles)
 
 
 def test_footprints_lie_in_the_scene(joplin: Path) -> None:

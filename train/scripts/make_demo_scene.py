@@ -31,7 +31,8 @@ README = """# Demo scene: Joplin, Missouri, tornado of 22 May 2011
 | `post.tif` | aerial image after the tornado, RGB, {post_shape[1]} x {post_shape[0]} | EPSG:4326, 0.000006 degrees |
 | `buildings.gpkg` | {buildings} footprints, drawn on 2020 imagery (rebuilt houses, no damage class) | EPSG:4326 |
 
-Cut by `train/scripts/make_demo_scene.py`; JPEG quality {quality} inside GeoTIFF.
+Cut by `train/scripts/make_demo_scene.py`; lossless WebP inside GeoTIFF, so that every GDAL reads the
+same pixels.
 
 **Imagery.** To all appearance works of the United States government and so in the public domain: the pre-event image of
 the National Agriculture Imagery Program (USDA), the post-event image of the NOAA National Geodetic Survey emergency
@@ -55,12 +56,12 @@ def mosaic(folder: Path, bounds: tuple[float, float, float, float]) -> tuple[np.
     return pixels[:, rows, cols], transform(window, grid), crs
 
 
-def write(path: Path, pixels: np.ndarray, grid: rasterio.Affine, crs: str, quality: int) -> None:
-    """Write [3, H, W] uint8 as a tiled JPEG GeoTIFF with overviews."""
+def write(path: Path, pixels: np.ndarray, grid: rasterio.Affine, crs: str) -> None:
+    """Write [3, H, W] uint8 as a tiled, lossless GeoTIFF."""
     profile = {
         "driver": "GTiff", "dtype": "uint8", "count": 3, "height": pixels.shape[1], "width": pixels.shape[2],
         "crs": crs, "transform": grid, "tiled": True, "blockxsize": 256, "blockysize": 256,
-        "compress": "jpeg", "jpeg_quality": quality, "photometric": "YCbCr",
+        "compress": "webp", "webp_lossless": True, "webp_level": 100, "photometric": "rgb",
     }  # fmt: skip
     with rasterio.open(path, "w", **profile) as out:
         out.write(pixels)
@@ -71,7 +72,6 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="folder with pre/, post/ and buildings_2020.gpkg")
     parser.add_argument("-o", "--output", type=Path, required=True)
-    parser.add_argument("--quality", type=int, default=90, help="JPEG quality")
     args = parser.parse_args()
     args.output.mkdir(parents=True, exist_ok=True)
 
@@ -79,8 +79,8 @@ def main() -> None:
     pre, pre_grid, pre_crs = mosaic(args.data / "pre", AREA)
     wider = (west - MARGIN_M, south - MARGIN_M, east + MARGIN_M, north + MARGIN_M)
     post, post_grid, post_crs = mosaic(args.data / "post", transform_bounds(pre_crs, "EPSG:4326", *wider))
-    write(args.output / "pre.tif", pre, pre_grid, pre_crs, args.quality)
-    write(args.output / "post.tif", post, post_grid, post_crs, args.quality)
+    write(args.output / "pre.tif", pre, pre_grid, pre_crs)
+    write(args.output / "post.tif", post, post_grid, post_crs)
 
     footprints = geopandas.read_file(args.data / "buildings_2020.gpkg")
     area = geopandas.GeoSeries([box(*AREA)], crs=pre_crs).to_crs(footprints.crs).iloc[0]
@@ -88,9 +88,7 @@ def main() -> None:
     target = args.output / "buildings.gpkg"
     target.unlink(missing_ok=True)
     inside.to_file(target, layer="buildings", driver="GPKG", engine="pyogrio", dataset_options={"VERSION": "1.2"})
-    text = README.format(
-        pre_shape=pre.shape[1:], post_shape=post.shape[1:], buildings=len(inside), quality=args.quality
-    )
+    text = README.format(pre_shape=pre.shape[1:], post_shape=post.shape[1:], buildings=len(inside))
     (args.output / "README.md").write_text(text, encoding="utf-8")
     for path in sorted(args.output.iterdir()):
         print(f"{path.name}: {path.stat().st_size / 1e6:.2f} MB")
