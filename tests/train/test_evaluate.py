@@ -13,7 +13,7 @@ import torch
 from codemae_train import evaluate as ev
 from safetensors.torch import load_file
 from support.copies import make
-from support.packages import make_encoder
+from support.packages import make_detector, make_encoder
 from support.scenes import make_model, run_codemae
 
 from codemae_geo import load_model
@@ -39,6 +39,7 @@ def scored(model: Path, bright: Path, tmp_path_factory: pytest.TempPathFactory) 
     return out, ev.evaluate(model, "bright", out, root=bright, split="train")
 
 
+@pytest.mark.slow
 def test_the_bundled_card_comes_out_exactly(shared: Path, tmp_path: Path) -> None:
     found = ev.evaluate("damage-tiny-optical", "joplin", tmp_path / "out", root=shared / "data" / "joplin")
     contract = load_model("damage-tiny-optical").contract
@@ -184,6 +185,23 @@ def test_segmentation_and_classification(tmp_path: Path) -> None:
             assert 0 <= found["figures"]["accuracy"] <= 1 and found["figures"]["absent"]
         else:
             assert "gated" not in found["figures"] and found["figures"]["ungated"]["confusion"]
+
+
+def test_detection(tmp_path: Path) -> None:
+    from codemae_datasets.public import open_dataset
+
+    from codemae_geo.weights import ClassSpec
+
+    root = make("dior", tmp_path / "dior")
+    data = open_dataset("dior", root, split="test")
+    classes = [ClassSpec(value=i, name=name, color="#112233") for i, name in enumerate(data.classes)]
+    model = make_detector(tmp_path / "d.safetensors", classes=classes)
+    found = ev.evaluate(model, "dior", tmp_path / "out", root=root, split="test")
+    assert found["figures"]["images"] == len(data)
+    assert found["figures"]["objects"] == sum(len(data[i]["label"]) for i in range(len(data)))
+    assert 0 <= found["figures"]["map50"] <= 1
+    assert found["figures"]["ap"]["airplane"] is None  # no such object in these images
+    assert "Objects (COCO)" in (tmp_path / "out" / "report.html").read_text()
 
 
 def test_clear_answers(model: Path, bright: Path, tmp_path: Path) -> None:

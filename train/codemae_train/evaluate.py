@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -30,6 +30,7 @@ from codemae_geo.errors import InputError, ModelError
 from codemae_geo.inference.device import Runtime, choose_runtime
 from codemae_geo.inference.slide import slide, windows
 from codemae_geo.metrics import calibration, features, maps
+from codemae_geo.metrics.boxes import box_metrics
 from codemae_geo.outputs import FolderStaging
 from codemae_geo.progress import Reporter
 from codemae_geo.report import page as html
@@ -54,7 +55,8 @@ class Case:
         name: of the image.
         images: per input of the model [bands, H, W] in the contract's unit.
         valid: per input bool [H, W].
-        label: uint8 [H, W] of class numbers, 255 where nothing is known; or the class number of the whole image.
+        label: uint8 [H, W] of class numbers, 255 where nothing is known; or the class number of the whole image; or
+            ``boxes`` [N, 4] and ``labels`` [N] from 1.
         event: what it belongs to, such as an event; None for nothing.
         kind: kind of that event.
         regions: int [H, W], number of the building that a pixel belongs to, 0 for none; None takes the connected areas
@@ -119,7 +121,8 @@ def open_cases(
     data: Any = cls(root or Path("data"), split=chosen, bands=cls.rgb_bands, **options)
     rows = np.unique(np.linspace(0, len(data) - 1, min(limit or len(data), len(data))).astype(int))
     sample = data[int(rows[0])]
-    if ("label" if contract.task == "classification" else "mask") not in sample:
+    needed = {"classification": "label", "object-detection": "bbox_xyxy"}.get(contract.task, "mask")
+    if needed not in sample:
         raise InputError(
             f"{cls.card.title} ({data.split}) has no labels for the task {contract.task}", found=", ".join(sample)
         )
@@ -138,9 +141,12 @@ def open_cases(
         images = [_bands(found, spec, item.name) for spec in contract.inputs]
         event = item.name.rsplit("_", 1)[0] if contract.task == "damage" else None
         kind = None if event is None else event.split("-")[0 if name == "xbd" else -1]
-        label = held["mask"].numpy().astype(np.uint8) if "mask" in held and image.ndim else int(held["label"])
         if contract.task == "classification":
-            label = int(held["label"])
+            label: Any = int(held["label"])
+        elif contract.task == "object-detection":
+            label = {"boxes": held["bbox_xyxy"].numpy(), "labels": held["label"].numpy() + 1}
+        else:
+            label = held["mask"].numpy().astype(np.uint8)
         return Case(item.name, images, [np.ones(x.shape[1:], bool) for x in images], label, event, kind)
 
     return Cases(cls.card.title, str(data.split), len(rows), load, tuple(data.classes))
@@ -459,6 +465,8 @@ def card_figures(result: Mapping[str, Any], contract: ModelContract) -> list[dic
         if houses.get("count"):
             found |= {"building_mean_f1": houses["mean_f1"]}
             found |= {"building_ece_left_out": houses["left_out"]["ece"]} if houses["left_out"] else {}
+    elif "map50" in result:
+        found = {"map": result["map"], "map50": result["map50"], "map75": result["map75"]}
     elif "accuracy" in result:
         found = {"accuracy": result["accuracy"], "macro_f1": result["macro_f1"]}
     return [
@@ -505,6 +513,22 @@ def score_images(package: ModelPackage, cases: Cases, reporter: Reporter) -> tup
     }
     sampled = Sampled([*rows.split(1)], [*truth.split(1)], [])
     return result, temperatures(sampled, contract, cases.split)
+
+
+def score_boxes(package: ModelPackage, cases: Cases, reporter: Reporter) -> dict[str, Any]:
+    """COCO's figures of a detection package on whole images."""
+    contract = package.contract
+    runtime = choose_runtime("auto", contract.precision)
+    module = package.module.to(runtime.device)
+    truth, found = [], []
+    for number, case in enumerate(cases):
+        with torch.inference_mode():
+            (answers,) = module(*normalised(case, contract, runtime.device))
+        truth.append(case.label)
+        found.append({key: value.float().cpu().numpy() for key, value in answers.items()})
+        reporter.progress(number + 1, cases.count)
+    figures = asdict(box_metrics(truth, found, [c.name for c in contract.classes]))
+    return {"images": len(truth), "objects": sum(len(t["labels"]) for t in truth), **figures}
 
 
 # ---------------------------------------------------------------- scenes of one's own
@@ -656,7 +680,7 @@ def evaluate(
     """Score a package and write ``metrics.json`` and ``report.html``.
 
     Args:
-        model: name, file or hub address of a package for damage, segmentation or classification.
+        model: name, file or hub address of a package for damage, segmentation, classification or object detection.
         source: a public dataset by name, or ``joplin``; None where ``scenes`` and ``labels`` are given.
         out: folder to create.
         root, split, limit: see :func:`open_cases`.
@@ -679,11 +703,11 @@ def evaluate(
     reporter = reporter or Reporter()
     package = load_model(model)
     contract = package.contract
-    if contract.task not in ("damage", "segmentation", "classification"):
+    if contract.task not in ("damage", "segmentation", "classification", "object-detection"):
         raise ModelError(
             f"the model {contract.name} cannot be evaluated here",
             found=f"task {contract.task}",
-            expected="damage, segmentation or classification",
+            expected="damage, segmentation, classification or object-detection",
             hint="probe a backbone: codemae probe MODEL DATASET" if contract.task == "embedding" else None,
         )
     show: list[dict[str, Any]] = []
@@ -707,6 +731,8 @@ def evaluate(
                 tallies = {}
                 if contract.task == "classification":
                     result, fitted = score_images(package, cases, reporter)
+                elif contract.task == "object-detection":
+                    result, fitted = score_boxes(package, cases, reporter), None
                 else:
                     tallies, sampled = score_maps(package, cases, form, reporter, show)
                     result, fitted = map_result(tallies["all"], contract), temperatures(sampled, contract, cases.split)
@@ -727,6 +753,7 @@ def evaluate(
                 else "logits averaged (published)",
                 "damage": "gated: damage class only where the localisation head sees a building; ungated: damage head "
                 f"alone. The package uses '{contract.localisation}'",
+                "boxes": "COCO: 101 points of recall, overlaps 0.50 to 0.95, at most 100 boxes an image",
                 "buildings": "each footprint or connected area of the labels once; class by the rule of codemae damage",
             },
             "figures": result,
@@ -830,6 +857,15 @@ def report(metrics: Mapping[str, Any], contract: ModelContract, show: Sequence[M
         parts.append(
             html.section("The card's figures, measured again", html.table(("figure", "card", "now", "equal"), rows))
         )
+    if contract.task == "object-detection":
+        top = [(key, figures[key]) for key in ("images", "objects", "map", "map50", "map75")]
+        each = [(n, figures["ap"][n], figures["ap50"][n]) for n in names]
+        sizes = [(f"mAP of {size} objects", value) for size, value in figures["by_size"].items()]
+        sizes += [(f"recall, {count} boxes an image", value) for count, value in figures["recall"].items()]
+        tables = html.beside(html.table((), [*top, *sizes], "facts"), html.table(("class", "AP", "AP at 0.50"), each))
+        parts.append(html.section("Objects (COCO)", tables))
+        lead = f"{named['dataset']}, {named['split']}. Made with {metrics['created_with']}."
+        return html.page(f"Evaluation of {contract.name}", lead, *parts)
     rules: list[str | None] = [r for r in ("ungated", "gated") if r in figures] or [None]
     for rule in rules:
         parts.append(_rule_section(figures if rule is None else figures[rule], rule, names, contract))

@@ -104,6 +104,8 @@ def _lines(result: dict[str, object]) -> list[str]:
     figures: Any = result["figures"]
     named: Any = result["list"]
     lines = [f"{named['dataset']}, {named['split']}"]
+    if "map50" in figures:
+        lines.append(f"mAP {100 * (figures['map'] or 0):.2f}, mAP50 {100 * (figures['map50'] or 0):.2f}")
     if "accuracy" in figures:
         lines.append(f"accuracy {100 * figures['accuracy']:.2f}, mean F1 {100 * figures['macro_f1']:.2f}")
     for rule in ("ungated", "gated"):
