@@ -140,11 +140,11 @@ def read_labels(
     """Labels of a file on a grid.
 
     Args:
-        path: a raster of class values, or polygons or points in any format that OGR reads.
+        path: a raster of class values, a folder of such tiles, or polygons or points in any format that OGR reads.
         grid: target pixels; rasters are brought to it by nearest neighbour.
         column: column of the class; may be left out where there is only one.
-        classes: name of each class and its value in the file, in the order of the class numbers; None takes the values
-            that occur, in order.
+        classes: name of each class and its value in the file, or a list of values that become this class, in the order
+            of the class numbers; None takes the values that occur, in order.
         damage: the classes are those of building damage, under any of their usual names.
         crs: CRS of a file that states none.
         background: what lies outside all polygons is class 0 (for damage) instead of unknown.
@@ -156,39 +156,30 @@ def read_labels(
     path = Path(path)
     if not path.exists():
         raise InputError(f"there are no labels {path}")
+    if path.is_dir():
+        return _sample_rasters(path, sorted(path.glob("*.tif")), grid, classes, damage)
     try:
         with rasterio.open(path):
             pass
     except rasterio.RasterioIOError:
         return _burn(path, grid, column, classes, damage, crs, background, radius)
-    return _sample_raster(path, grid, classes, damage)
+    return _sample_rasters(path, [path], grid, classes, damage)
 
 
-def _sample_raster(path: Path, grid: GeoBox, classes: Mapping[str, Any] | None, damage: bool) -> Burnt:
-    notes = []
-    with rasterio.open(path) as source:
-        if source.crs is None:
-            raise InputError(f"the labels {path} have no coordinate reference system")
-        same = source.transform.almost_equals(grid.affine, 1e-6) and source.shape == grid.shape.yx
-        if not same or CRS.from_user_input(source.crs.to_wkt()) != CRS.from_user_input(str(grid.crs)):
-            notes.append(f"the labels {path.name} lie on another grid: aligned by nearest neighbour")
-        nodata = NODATA if source.nodata is None else source.nodata
-        with WarpedVRT(
-            source,
-            crs=rasterio.CRS.from_user_input(grid.crs.to_wkt()),  # type: ignore[union-attr]
-            transform=grid.affine,
-            width=grid.shape.x,
-            height=grid.shape.y,
-            resampling=Resampling.nearest,
-            src_nodata=nodata,
-            nodata=nodata,
-        ) as warped:
-            values = warped.read(1)
-    known = values != nodata
+def _sample_rasters(
+    path: Path, files: Sequence[Path], grid: GeoBox, classes: Mapping[str, Any] | None, damage: bool
+) -> Burnt:
+    """The first file with a value counts where several have one."""
+    notes: list[str] = []
+    values, known = np.zeros(grid.shape.yx, np.float32), np.zeros(grid.shape.yx, bool)
+    for file in files:
+        found, there = _on_grid(file, grid, notes)
+        values[there & ~known] = found[there & ~known]
+        known |= there
     if not known.any():
         raise _elsewhere(path, "labelled pixels")
-    numbers, names = _numbers(np.unique(values[known]).tolist(), classes, damage)
     found, counts = np.unique(values[known], return_counts=True)
+    numbers, names = _numbers(found.tolist(), classes, damage)
     for value, count in zip(found.tolist(), counts.tolist(), strict=True):
         if value not in numbers:
             raise InputError(
@@ -201,6 +192,30 @@ def _sample_raster(path: Path, grid: GeoBox, classes: Mapping[str, Any] | None, 
     for value, number in numbers.items():
         label[known & (values == value)] = number
     return Burnt(label, names, notes)
+
+
+def _on_grid(path: Path, grid: GeoBox, notes: list[str]) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+    """Values of a label raster on a grid by nearest neighbour, and where there are any."""
+    with rasterio.open(path) as source:
+        if source.crs is None:
+            raise InputError(f"the labels {path} have no coordinate reference system")
+        same = source.transform.almost_equals(grid.affine, 1e-6) and source.shape == grid.shape.yx
+        if not same or CRS.from_user_input(source.crs.to_wkt()) != CRS.from_user_input(str(grid.crs)):
+            notes.append(f"the labels {path.name} lie on another grid: aligned by nearest neighbour")
+        with WarpedVRT(
+            source,
+            crs=rasterio.CRS.from_user_input(grid.crs.to_wkt()),  # type: ignore[union-attr]
+            transform=grid.affine,
+            width=grid.shape.x,
+            height=grid.shape.y,
+            resampling=Resampling.nearest,
+            src_nodata=source.nodata,
+            nodata=source.nodata,
+            add_alpha=source.nodata is None,
+        ) as warped:
+            values = warped.read(1)
+            there = warped.read(2) > 0 if source.nodata is None else values != source.nodata
+    return values, there & (values != NODATA)
 
 
 def _burn(
@@ -311,7 +326,8 @@ def _numbers(
 ) -> tuple[dict[Any, int], tuple[str, ...]]:
     """Class number of each value, and names by number."""
     if classes:
-        return {value: number for number, value in enumerate(classes.values())}, tuple(classes)
+        listed = [v if isinstance(v, list) else [v] for v in classes.values()]
+        return {value: number for number, group in enumerate(listed) for value in group}, tuple(classes)
     if damage:
         known = {value: damage_number(value) for value in values}
         return {v: n for v, n in known.items() if n is not None}, tuple(DAMAGE_CLASSES.names)

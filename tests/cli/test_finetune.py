@@ -114,6 +114,10 @@ def test_every_recipe_end_to_end(name: str, tmp_path: Path) -> None:
         assert contract.temperature != 1.0 and all(m.split for m in contract.metrics)
     if name in KILLED:
         killed_and_resumed(command, whole, tmp_path / "killed")
+        scored = invoke("evaluate", package, contract.training_data[0].name, "--root", tmp_path / "data", "--split",
+                        {"damage": "val", "segmentation": "val"}.get(contract.task, "test"), "-o", tmp_path / "scores",
+                        "-q")  # fmt: skip
+        assert scored.exit_code == 0 and (tmp_path / "scores" / "metrics.json").exists(), scored.stderr
     image = scene(tmp_path / "scene.tif", 64)
     if contract.task == "segmentation" and len(contract.inputs) == 1 and contract.inputs[0].family == "optical":
         mapped = invoke("predict", package, image, "-o", tmp_path / "map", "-q")
@@ -197,6 +201,37 @@ def test_own_segmentation_labels_on_another_grid(town: Path, tmp_path: Path) -> 
     with rasterio.open(tmp_path / "map" / "classes.tif") as file:
         found = file.read(1)
     assert np.mean(found[:, :56] == 0) > 0.95 and np.mean(found[:, 72:] == 1) > 0.95
+
+
+def test_damage_from_a_folder_of_rasters_with_codes(town: Path, tmp_path: Path) -> None:
+    """Two tiles of class values, of which two become one class; between the tiles nothing is known."""
+    (tmp_path / "tiles").mkdir()
+    with rasterio.open(town / "a/before.tif") as file:
+        profile = file.profile | {"count": 1, "width": 48}
+    for number, left in enumerate((0, 80)):
+        place = profile["transform"] * rasterio.Affine.translation(left, 0)
+        with rasterio.open(tmp_path / "tiles" / f"{number}.tif", "w", **(profile | {"transform": place})) as file:
+            file.write(np.add.outer(np.arange(128) // 32, np.arange(48) // 24).astype(np.uint8), 1)
+    pair = ["--pre", town / "a/before.tif", "--post", town / "a/after.tif", "--labels", tmp_path / "tiles"]
+    codes = "data.classes={background: 0, intact: 1, damaged: [2, 3], destroyed: 4}"
+    done = invoke("finetune", "damage", *pair, *OWN, codes, "-o", tmp_path / "run", "--json")
+    assert done.exit_code == 0, done.stderr
+    assert json.loads(done.stdout)["classes"] == ["background", "intact", "damaged", "destroyed"]
+    refused = invoke("finetune", "damage", *pair, *OWN, codes.replace(", 3]", "]"), "-o", tmp_path / "other")
+    assert refused.exit_code == 1 and "3 in 3072 pixels" in refused.stderr, refused.stderr
+
+
+def test_two_processes_train_as_one(tmp_path: Path) -> None:
+    """A classifier without batch norm: what statistics of a process' own rows would change is not in it."""
+    command = [*arguments("classification/aid", tmp_path / "data"), "train.mixing=null", "model.drop_path=0"]
+    whole = invoke(*command, "-o", tmp_path / "one")
+    assert whole.exit_code == 0, whole.stderr
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--standalone"]
+    both = subprocess.run([*torchrun, "-m", "codemae_cli", *command, "-o", tmp_path / "two"], env=ENVIRONMENT,
+                          capture_output=True, text=True, timeout=240)  # fmt: skip
+    assert both.returncode == 0, both.stderr[-2000:]
+    for ours, theirs in zip(curve(tmp_path / "two"), curve(tmp_path / "one"), strict=True):
+        assert ours == pytest.approx(theirs, rel=1e-4)
 
 
 def test_points_two_events_and_going_on(town: Path, package: Path, tmp_path: Path) -> None:

@@ -31,7 +31,7 @@ from codemae_geo.weights.package import (
 
 ENCODER = {"embed_dim": 32, "mlp_depth1": 1, "mlp_depth2": 1, "depth": 2, "num_heads": 2, "fpn_dim": 16, "img_size": 32}
 #: a package as far as the mathematics asks
-PACKAGE: Any = SimpleNamespace(contract=SimpleNamespace(class_table=DAMAGE_CLASSES))
+PACKAGE: Any = SimpleNamespace(contract=SimpleNamespace(class_table=DAMAGE_CLASSES, temperature=1.0))
 
 
 def separable(count: int, noise: float, seed: int = 0) -> Features:
@@ -59,7 +59,7 @@ def test_what_can_be_learnt_is_and_the_rest_stays() -> None:
     features, start = separable(40, 0.5), blind()
     result = cross_validate(features, start, PACKAGE, 0)
     assert result["before"]["mean_f1"] < 0.2 and result["after"]["mean_f1"] > 0.9
-    assert result["interval"][0] > 0.5 and result["gain"] > 0.6
+    assert result["interval"][0] > 0.5 and result["gain"] > 0.6 and result["ece"] < 0.15
     strength = choose_strength(features, start, PACKAGE, 0)
     assert strength < float("inf")
     assert forgetting(features.rest, start, fit(features, start, strength))["changed"] < 0.01
@@ -148,7 +148,8 @@ def test_an_event_from_labels_to_map(town: Path, tmp_path: Path) -> None:
     assert report["labels"] == saved["labels"] == {"intact": 7, "damaged": 7, "destroyed": 7}
     assert report["after"]["mean_f1"] >= report["before"]["mean_f1"] and len(report["interval"]) == 2
     contract = read_contract(tmp_path / "out/model.safetensors")
-    assert contract.name == "start-adapted" and contract.temperature == report["temperature"]
+    assert contract.name == "start-adapted" and contract.building_calibration is not None
+    assert contract.building_calibration.slope == report["calibration"][0]
     one, other = (load_package(p).module.state_dict() for p in (town / "start.safetensors", Path(report["package"])))
     changed = {name for name in one if not torch.equal(one[name], other[name])}
     assert changed <= {"clf_2.weight", "clf_2.bias"}

@@ -12,7 +12,8 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -31,7 +32,7 @@ from torch import Tensor, nn
 
 from codemae_geo.errors import InputError, ModelError
 from codemae_geo.inference.damage import map_damage
-from codemae_geo.metrics.calibration import fit_temperature, reliability
+from codemae_geo.metrics.calibration import fit_logistic, reliability
 from codemae_geo.metrics.maps import building_figures
 from codemae_geo.models.damageformer import DamageFormer
 from codemae_geo.outputs import FolderStaging
@@ -40,10 +41,10 @@ from codemae_geo.raster.align import overlap, same_scene, target_grid
 from codemae_geo.raster.read import AlignedReader
 from codemae_geo.raster.scene import Scene
 from codemae_geo.sensors import Conversion, plan_conversion
-from codemae_geo.vector.buildings import choose_class
+from codemae_geo.vector.buildings import choose_class, class_score, logit
 from codemae_geo.vector.footprints import read_footprints
 from codemae_geo.vector.geopackage import GeoPackageWriter
-from codemae_geo.weights.package import DataSource, Metric, ModelPackage, save_package
+from codemae_geo.weights.package import BuildingCalibration, DataSource, Metric, ModelPackage, save_package
 from codemae_geo.weights.registry import DEFAULT_DAMAGE_MODEL, load_model
 
 #: fewest labelled buildings, and fewest classes among them
@@ -119,7 +120,7 @@ def adapt(
 
     Returns:
         the content of ``adapt.json``: labels, strength, cross-validated figures before and after, their gain with a
-        95 % interval, temperature, files.
+        95 % interval, calibration, files.
 
     Raises:
         InputError: fewer than five labelled buildings or two classes, labels or footprints elsewhere, unreadable files.
@@ -144,7 +145,7 @@ def adapt(
             features = collect(network, package, scenes, grid, buildings, rows, classes, seed, reporter)
         check_enough(features.labels, package.contract.class_table.names)
         start = (network.clf_2.weight.detach().flatten(1), network.clf_2.bias.detach())  # type: ignore[union-attr]
-        with reporter.stage("cross-validation"):
+        with reporter.stage("cross-validation"), one_thread():
             result = cross_validate(features, start, package, seed)
             strength = choose_strength(features, start, package, seed)
             fitted = fit(features, start, strength)
@@ -359,6 +360,17 @@ def _some(maps: Tensor, inside: Tensor, count: int, generator: torch.Generator) 
 # ---------------------------------------------------------------- learning
 
 
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """The many small products of fitting are slower on several threads, above all on a machine that is busy."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
 def fit(features: Features, start: Classifier, strength: float) -> Classifier:
     """The classifier that answers the labelled buildings, held back by ``strength``.
 
@@ -392,15 +404,17 @@ def fit(features: Features, start: Classifier, strength: float) -> Classifier:
     return weight.detach(), bias.detach()
 
 
-def judge(features: Features, classifier: Classifier, package: ModelPackage) -> tuple[NDArray[np.int64], Tensor]:
-    """Class of each building by the building table's rule, and mean logits of its pixels [N, K]."""
+def judge(
+    features: Features, classifier: Classifier, package: ModelPackage
+) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Class of each building by the building table's rule, and mean probabilities of its pixels [N, K]."""
     weight, bias = classifier
-    shares, logits = np.zeros((len(features.pixels), len(bias))), []
+    shares, probabilities = (np.zeros((len(features.pixels), len(bias))) for _ in range(2))
     for number, pixels in enumerate(features.pixels):
-        answer = pixels @ weight.T + bias
-        shares[number] = np.bincount(answer.argmax(1).numpy(), minlength=len(bias)) / len(pixels)
-        logits.append(answer.mean(0))
-    return choose_class(shares, package.contract.class_table, MIN_SHARE), torch.stack(logits)
+        logits = pixels @ weight.T + bias
+        shares[number] = np.bincount(logits.argmax(1).numpy(), minlength=len(bias)) / len(pixels)
+        probabilities[number] = (logits / package.contract.temperature).softmax(1).mean(0).numpy()
+    return choose_class(shares, package.contract.class_table, MIN_SHARE), probabilities
 
 
 def folds(labels: NDArray[np.int64], count: int, seed: int) -> NDArray[np.int64]:
@@ -432,17 +446,17 @@ def cross_validate(features: Features, start: Classifier, package: ModelPackage,
 
     Returns:
         ``before`` and ``after`` (see :func:`codemae_geo.metrics.maps.building_figures`), ``gain`` of the mean F1 with
-        its 95 % ``interval`` (resampled over buildings, both models on the same ones), ``temperature``, and ``ece``
-        of the buildings' confidence at that temperature.
+        its 95 % ``interval`` (resampled over buildings, both models on the same ones); ``calibration``, slope and
+        intercept of the buildings' confidence, and its ``ece`` where each fold is judged by a fit to the others.
     """
     names, labels = package.contract.class_table.names, features.labels
     part = folds(labels, FOLDS, seed)
-    answers, logits = np.zeros(len(labels), np.int64), torch.zeros(len(labels), len(names))
+    answers, probabilities = np.zeros(len(labels), np.int64), np.zeros((len(labels), len(names)))
     for number in np.unique(part):
         train, held = np.flatnonzero(part != number), np.flatnonzero(part == number)
         learning = features.take(train)
         strength = choose_strength(learning, start, package, seed)
-        answers[held], logits[held] = judge(features.take(held), fit(learning, start, strength), package)
+        answers[held], probabilities[held] = judge(features.take(held), fit(learning, start, strength), package)
     unchanged, _ = judge(features, start, package)
     before, after = (building_figures(labels, a, names) for a in (unchanged, answers))
     rng, gains = np.random.default_rng(seed), []
@@ -450,18 +464,19 @@ def cross_validate(features: Features, start: Classifier, package: ModelPackage,
         pick = rng.integers(len(labels), size=len(labels))
         one, two = (building_figures(labels[pick], a[pick], names)["mean_f1"] for a in (unchanged, answers))
         gains.append(two - one)
-    # background is no answer about a labelled building: confidence is among the damage classes
-    temperature = fit_temperature(logits[:, 1:], torch.from_numpy(labels) - 1)
-    certain = (logits[:, 1:] / temperature).softmax(1).max(1)
-    ece = reliability(certain.values.numpy(), certain.indices.numpy() + 1 == labels, bins=5).ece
+    right, z = answers == labels, logit(class_score(probabilities, answers, package.contract.class_table))
+    sure = np.zeros(len(labels))
+    for number in np.unique(part):
+        slope, intercept = fit_logistic(z[part != number], right[part != number])
+        sure[part == number] = 1 / (1 + np.exp(-(slope * z[part == number] + intercept)))
     low, high = np.quantile(gains, [0.025, 0.975])
     return {
         "before": before,
         "after": after,
         "gain": round(after["mean_f1"] - before["mean_f1"], 4),
         "interval": [round(float(low), 4), round(float(high), 4)],
-        "temperature": round(temperature, 4),
-        "ece": round(ece, 4),
+        "calibration": [round(v, 4) for v in fit_logistic(z, right)],
+        "ece": round(reliability(sure, right, bins=10).ece, 4),
         "folds": int(part.max()) + 1,
     }
 
@@ -509,9 +524,10 @@ def write_package(
         update={
             "name": f"{old.name}-adapted",
             "description": f"{old.description} Adapted to one event.",
-            "temperature": report["temperature"],
-            "training": f"{old.training} Adapted: the damage classifier alone, from {split}; temperature fitted on the"
-            " buildings left out.",
+            "building_calibration": BuildingCalibration(
+                slope=report["calibration"][0], intercept=report["calibration"][1], split=split
+            ),
+            "training": f"{old.training} Adapted: the damage classifier alone, from {split}.",
             "training_data": [*old.training_data, DataSource(name=Path(labels).name, licence="of whoever labelled")],
             "metrics": metrics,
             "limits": f"{old.limits} Adapted to one event: elsewhere expect it to be worse than {old.name}.".strip(),
