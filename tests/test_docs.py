@@ -16,7 +16,7 @@ from support.scenes import run_codemae
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 #: what a block may be: run here, or shown only
-RUN, SHOWN = {"bash", "python"}, {"text", "json", "yaml"}
+RUN, SHOWN = {"bash", "python"}, {"text", "json", "yaml", "toml"}
 #: the part of the demo scene that the examples are run on, in EPSG:26915
 BOUNDS = (367500.0, 4103900.0, 367600.0, 4103990.0)
 
