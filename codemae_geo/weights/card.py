@@ -9,7 +9,7 @@ from typing import Any
 import pystac
 
 from codemae_geo.tasks import TASKS
-from codemae_geo.weights.package import InputSpec, ModelContract, file_sha256, read_contract
+from codemae_geo.weights.contract import InputSpec, ModelContract, file_sha256, read_contract
 
 MLM_SCHEMA = "https://stac-extensions.github.io/mlm/v1.5.0/schema.json"
 CLASSIFICATION_SCHEMA = "https://stac-extensions.github.io/classification/v2.0.0/schema.json"

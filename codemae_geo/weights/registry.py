@@ -8,11 +8,15 @@ import re
 import socket
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 from urllib.request import getproxies
 
 from codemae_geo.errors import ModelError
-from codemae_geo.weights.package import ModelPackage, load_package, read_contract
+from codemae_geo.weights.contract import read_contract
+
+if TYPE_CHECKING:
+    from codemae_geo.weights.package import ModelPackage
 
 #: the model that `codemae damage` takes when none is named
 DEFAULT_DAMAGE_MODEL = "damage-tiny-optical"
@@ -115,6 +119,8 @@ def load_model(model: str | Path, *tasks: str) -> ModelPackage:
         >>> load_model("damage-tiny-optical").contract.task
         'damage'
     """
+    from codemae_geo.weights.package import load_package
+
     return load_package(resolve(model, *tasks))
 
 

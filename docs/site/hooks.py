@@ -158,7 +158,7 @@ def dataset_pages() -> dict[str, str]:
 def model_pages() -> dict[str, str]:
     """The cards of the models that the package brings."""
     from codemae_geo.weights.card import card_text
-    from codemae_geo.weights.package import read_contract
+    from codemae_geo.weights.contract import read_contract
 
     folder = ROOT / "codemae_geo/weights/bundled"
     pages = {}

@@ -59,7 +59,7 @@ def list_(json_: o.Json = False) -> None:
 def info(model: Name, json_: o.Json = False) -> None:
     """Show a package's contract in short: task, inputs, classes, window, size, hash."""
     from codemae_geo.weights import read_contract, resolve
-    from codemae_geo.weights.package import file_sha256
+    from codemae_geo.weights.contract import file_sha256
 
     path = resolve(model)
     contract = read_contract(path)
