@@ -19,8 +19,8 @@ import torch
 import codemae_geo
 from codemae_geo import load_model
 from codemae_geo.inference.damage import DamageJob
-from codemae_geo.inference.device import choose_runtime
 from codemae_geo.inference.predictor import Predictor
+from codemae_geo.inference.runtimes import choose_runtime
 from codemae_geo.weights.registry import DEFAULT_DAMAGE_MODEL
 
 

@@ -8,11 +8,25 @@ import shutil
 import sys
 import tempfile
 from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 #: libraries whose versions matter when something goes wrong
-LIBRARIES = ("torch", "timm", "numpy", "rasterio", "pyproj", "odc-geo", "geopandas", "pyogrio", "exactextract")
+LIBRARIES = (
+    "openvino",
+    "torch",
+    "timm",
+    "numpy",
+    "rasterio",
+    "pyproj",
+    "odc-geo",
+    "geopandas",
+    "pyogrio",
+    "exactextract",
+)
+#: those that some installations do without
+OPTIONAL = {"openvino", "torch", "timm"}
 
 
 def check_health() -> dict[str, Any]:
@@ -25,15 +39,14 @@ def check_health() -> dict[str, Any]:
         ``problems`` (sentences).
     """
     import rasterio
-    import torch
     from pyproj import CRS, datadir
     from pyproj.exceptions import ProjError
 
     from codemae_geo import __version__
     from codemae_geo.errors import CodemaeError
-    from codemae_geo.inference.device import choose_runtime
-    from codemae_geo.weights import read_contract
-    from codemae_geo.weights.registry import cached_models, known_models
+    from codemae_geo.inference.runtimes import choose_runtime
+    from codemae_geo.weights import open_package, read_contract, resolve
+    from codemae_geo.weights.registry import DEFAULT_DAMAGE_MODEL, cached_models, known_models
 
     problems: list[str] = []
     facts = {
@@ -45,7 +58,10 @@ def check_health() -> dict[str, Any]:
         try:
             facts[name] = version(name)
         except PackageNotFoundError:
-            problems.append(f"{name} is not installed")
+            if name in OPTIONAL:
+                facts[name] = "not installed"
+            else:
+                problems.append(f"{name} is not installed")
     facts["gdal"] = rasterio.__gdal_version__
     facts["proj data"] = datadir.get_data_dir()
     for name in ("PROJ_DATA", "PROJ_LIB", "GDAL_DATA"):
@@ -58,11 +74,13 @@ def check_health() -> dict[str, Any]:
         problems.append(
             f"projections do not work ({error}); if PROJ_DATA or PROJ_LIB is set, unset it: it points to another PROJ"
         )
-    runtime = choose_runtime()
+    try:
+        facts["device"] = choose_runtime(package=open_package(resolve(DEFAULT_DAMAGE_MODEL))).describe()
+    except CodemaeError as error:
+        problems.append(f"the bundled model cannot be run: {error.message}")
     device_names = _device_names()
-    facts["device"] = runtime.describe()
     facts["devices"] = ", ".join(f"{device}: {name}" for device, name in device_names.items())
-    facts["threads"] = str(torch.get_num_threads())
+    facts["threads"] = os.environ.get("OMP_NUM_THREADS") or str(os.cpu_count())
     packages = []
     for model in [*known_models(), *cached_models()]:
         try:
@@ -104,13 +122,14 @@ def check_health() -> dict[str, Any]:
 
 def _device_names() -> dict[str, str]:
     """What ``--device`` takes on this machine, best first, with the name of the hardware."""
-    import torch
-
     names = {}
-    if torch.cuda.is_available():
-        names["cuda"] = ", ".join(torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count()))
-    if torch.backends.mps.is_available():
-        names["mps"] = "Apple GPU"
+    if find_spec("torch") is not None:
+        import torch
+
+        if torch.cuda.is_available():
+            names["cuda"] = ", ".join(torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count()))
+        if torch.backends.mps.is_available():
+            names["mps"] = "Apple GPU"
     names["cpu"] = _processor()
     return names
 

@@ -35,6 +35,10 @@ Overlap = Annotated[
     typer.Option(min=0, max=0.95, help="Share of a window the next repeats [default: the model's]."),
 ]
 Blend = Annotated[Literal["hann", "average", "none"], typer.Option(help="How overlapping windows vote.")]
+Runtime = Annotated[
+    Literal["auto", "torch", "openvino", "onnx"],
+    typer.Option(help="What runs the network; auto: the fastest that is installed and has the model."),
+]
 Device = Annotated[Literal["auto", "cuda", "mps", "cpu"], typer.Option(help="Where to run.")]
 Precision = Annotated[
     Literal["auto", "float32", "bfloat16", "float16"],

@@ -82,8 +82,8 @@ class DamageJob(MapJob):
                 regions.append(GeometryMask(near(buildings, only_near_buildings, grid), grid, all_touched=True))
             job = cls(
                 package,
-                lambda runtime: Predictor(
-                    package.module, package.contract, runtime, tta=options.tta, batch_size=options.batch_size
+                lambda network, choice: Predictor(
+                    network, package.contract, choice, tta=options.tta, batch_size=options.batch_size
                 ),
                 requests,
                 scenes,

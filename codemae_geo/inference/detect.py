@@ -13,15 +13,13 @@ import numpy as np
 import shapely
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
-from torch import Tensor
 
 from codemae_geo.errors import InputError, ModelError, param
 from codemae_geo.inference import engine
-from codemae_geo.inference.finite import placed, watch
+from codemae_geo.inference.finite import placed
 from codemae_geo.inference.job import Job, MapResult, combine_regions, open_package
 from codemae_geo.inference.predictor import WindowNetwork
 from codemae_geo.inference.request import Bounds, RunOptions, SceneLike, Target, as_request
-from codemae_geo.models.detector import STRIDE
 from codemae_geo.progress import Reporter
 from codemae_geo.raster.align import crop, target_grid
 from codemae_geo.raster.env import gdal_env
@@ -34,6 +32,8 @@ from codemae_geo.vector.footprints import read_aoi
 from codemae_geo.vector.geopackage import GeoPackageWriter
 from codemae_geo.weights import ModelContract
 
+#: windows are multiples of the coarsest stride of a detector's pyramid
+STRIDE = 64
 #: a box that ends within this many pixels of an inner edge of its window counts as cut by it
 EDGE = 2.0
 #: of two boxes of one class that overlap by more than this, the better one stays
@@ -73,19 +73,15 @@ class Boxes:
 class DetectionNetwork(WindowNetwork[Boxes]):
     """Boxes of windows, in pixels of the window."""
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        watch(self._module, depth=2)  # boxes whose scores are NaN are dropped: the answer would be that there is none
-
-    def _answer(self, tensors: Sequence[Tensor]) -> list[Boxes]:
+    def _answer(self, images: Sequence[NDArray[np.generic]], valid: Sequence[NDArray[np.bool_]]) -> list[Boxes]:
         return [
             Boxes(
-                found["boxes"].cpu().numpy().astype(np.float64).reshape(-1, 4),
-                found["labels"].cpu().numpy().astype(np.int64) - 1,  # a detector's label 0 is "no object"
-                found["scores"].cpu().numpy().astype(np.float64),
+                found["boxes"].astype(np.float64).reshape(-1, 4),
+                found["labels"].astype(np.int64) - 1,  # a detector's label 0 is "no object"
+                found["scores"].astype(np.float64),
                 np.zeros(len(found["scores"]), bool),
             )
-            for found in self._run(tensors)
+            for found in self.network(images, valid)
         ]
 
 
@@ -129,7 +125,7 @@ class DetectJob(Job[DetectionNetwork]):
                 grid = widen(grid, whole, round((options.window or contract.window) * overlap))
             return cls(
                 package,
-                lambda runtime: DetectionNetwork(package.module, contract, runtime, batch_size=options.batch_size),
+                lambda network, choice: DetectionNetwork(network, contract, choice, batch_size=options.batch_size),
                 [request],
                 [opened],
                 grid,

@@ -9,9 +9,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
 
 from codemae_geo.errors import InputError, ModelError, OutputError, number, param
 from codemae_geo.inference import engine
@@ -19,6 +17,7 @@ from codemae_geo.inference.components import SPREAD, RunningCovariance
 from codemae_geo.inference.job import Job, MapResult, combine_regions, crop_to_aoi, whole_cells
 from codemae_geo.inference.predictor import WindowNetwork
 from codemae_geo.inference.request import Bounds, RunOptions, SceneLike, Target, as_request
+from codemae_geo.inference.runtimes.base import Program
 from codemae_geo.models.encoder import Encoder, find_encoder
 from codemae_geo.models.hivit import PATCH
 from codemae_geo.outputs import check_space
@@ -43,31 +42,6 @@ BLOCK = 128
 _ROWS = 16
 
 
-class DenseFeatures(nn.Module):
-    """An encoder as a map of features.
-
-    Args:
-        encoder: of any package.
-        sensor: of the image.
-        stride: of the map, see :class:`codemae_geo.models.encoder.Encoder`.
-    """
-
-    def __init__(self, encoder: Encoder, sensor: SensorFamily, stride: int) -> None:
-        super().__init__()
-        self.encoder = encoder
-        self.sensor: SensorFamily = sensor
-        self.stride = stride
-
-    @property
-    def channels(self) -> int:
-        """Length of a feature vector."""
-        return self.encoder.width(self.stride)
-
-    def forward(self, image: Tensor) -> Tensor:
-        """``[B, 3, H, W]`` with sides that the stride divides -> ``[B, channels, H / stride, W / stride]``."""
-        return self.encoder.dense(image, self.sensor, self.stride)
-
-
 class FeatureNetwork(WindowNetwork[NDArray[np.float32]]):
     """Feature maps ``[channels, H / stride, W / stride]`` of windows.
 
@@ -79,26 +53,18 @@ class FeatureNetwork(WindowNetwork[NDArray[np.float32]]):
     def __init__(self, *args: Any, keep_positions: bool = False, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._keep_positions = keep_positions
-        self._lattice: dict[torch.Size, Tensor] = {}
+        self._lattice: dict[tuple[int, ...], NDArray[np.float32]] = {}
 
-    @property
-    def channels(self) -> int:
-        """Length of a feature vector."""
-        assert isinstance(self._module, DenseFeatures)
-        return self._module.channels
+    def _answer(self, images: Sequence[NDArray[np.generic]], valid: Sequence[NDArray[np.bool_]]) -> NDArray[np.float32]:
+        features: NDArray[np.float32] = self.network(images, valid)
+        return features if self._keep_positions else features - self._positions(images[0][:1])
 
-    def _answer(self, tensors: Sequence[Tensor]) -> NDArray[np.float32]:
-        (image,) = tensors
-        features = self._run([image]).float()
-        if not self._keep_positions:
-            features -= self._positions(image[:1])
-        return features.cpu().numpy()
-
-    def _positions(self, like: Tensor) -> Tensor:
+    def _positions(self, like: NDArray[np.generic]) -> NDArray[np.float32]:
         """``[1, channels, h, w]`` that sum to zero over the window; windows of one run are all of one size."""
         if like.shape not in self._lattice:
-            empty = self._run([torch.zeros_like(like)]).float()
-            self._lattice[like.shape] = empty - empty.mean((-2, -1), keepdim=True)
+            nothing = np.zeros((1, *like.shape[-2:]), bool)  # what is invalid enters the network as zero
+            empty: NDArray[np.float32] = self.network([np.zeros_like(like)], [nothing])
+            self._lattice[like.shape] = empty - empty.mean((-2, -1), keepdims=True)
         return self._lattice[like.shape]
 
 
@@ -139,9 +105,8 @@ class EmbedJob(Job[FeatureNetwork]):
             info = inspect(expand_paths(names, "image")[0])
             spec = choose_input(package.contract, backbone, sensor, info, bands_asked=request.bands is not None)
             reporter.log(f"sensor: {spec.family}")
-            module = DenseFeatures(backbone, spec.family, stride)
             contract = package.contract.model_copy(update={"inputs": [spec]})
-            package = replace(package, contract=contract, module=module)
+            package = replace(package, contract=contract)
             opened = request.open(spec)
             grid = whole_cells(
                 target_grid(opened, dst_crs=target.dst_crs, res=target.res, bounds=target.bounds), stride
@@ -156,8 +121,8 @@ class EmbedJob(Job[FeatureNetwork]):
             batch = options.batch_size
             job = cls(
                 package,
-                lambda runtime: FeatureNetwork(
-                    module, contract, runtime, batch_size=batch, keep_positions=keep_positions
+                lambda network, choice: FeatureNetwork(
+                    network, contract, choice, batch_size=batch, keep_positions=keep_positions
                 ),
                 [request],
                 [opened],
@@ -174,6 +139,7 @@ class EmbedJob(Job[FeatureNetwork]):
                     **{k: v for k, v in asdict(options).items() if k not in ("tta", "probabilities")},
                 },
                 reads=[target.aoi],
+                program=Program("features", spec.family, stride),
                 stride=stride,
                 multiple=multiple,
             )

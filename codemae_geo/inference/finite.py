@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
-
-import torch
-from torch import Tensor, nn
-from torch.utils.hooks import RemovableHandle
+from typing import TYPE_CHECKING, Any
 
 from codemae_geo.errors import ModelError, param
 from codemae_geo.tiling import TilePlan
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+    from torch.utils.hooks import RemovableHandle
 
 
 class NotANumber(ArithmeticError):
@@ -55,10 +55,14 @@ def first_fault(module: nn.Module, run: Callable[[], Any]) -> str:
 
 def has_nan(values: Any) -> bool:
     """Whether tensors, in any nesting of lists and dictionaries, hold NaN."""
+    import torch
+
     return any(bool(torch.isnan(t).any()) for t in _tensors(values) if t.is_floating_point())
 
 
 def _tensors(values: Any) -> Iterator[Tensor]:
+    from torch import Tensor
+
     if isinstance(values, Tensor):
         yield values
     elif isinstance(values, Mapping):

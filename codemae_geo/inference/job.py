@@ -25,9 +25,9 @@ from codemae_geo import __version__
 from codemae_geo.classes import ClassTable
 from codemae_geo.errors import InputError, ModelError, OutputError, number, param
 from codemae_geo.inference import engine
-from codemae_geo.inference.device import Runtime, choose_runtime
 from codemae_geo.inference.predictor import WindowNetwork
 from codemae_geo.inference.request import RunOptions, SceneRequest
+from codemae_geo.inference.runtimes import Choice, Network, Program, choose_runtime, load_network
 from codemae_geo.inference.summary import (
     describe_grid,
     describe_model,
@@ -50,12 +50,15 @@ from codemae_geo.sensors import Conversion, Family, Unit, check_varied, plan_con
 from codemae_geo.tasks import TASKS, Task
 from codemae_geo.tiling import plan_tiles
 from codemae_geo.vector.footprints import read_aoi
-from codemae_geo.weights import ModelPackage, load_model
+from codemae_geo.weights import PackageFile, resolve
+from codemae_geo.weights import open_package as read_package
 
 #: share of pixels with one extreme value above which it is taken for undeclared nodata
 FILL_SHARE = 0.05
+#: runtime -> libraries whose versions a summary tells
+LIBRARIES = {"torch": ("torch",), "openvino": ("openvino",), "onnx": ("onnxruntime",)}
 
-Network = TypeVar("Network", bound=WindowNetwork[Any])
+Windows = TypeVar("Windows", bound=WindowNetwork[Any])
 
 
 @dataclass(frozen=True)
@@ -73,14 +76,14 @@ class MapResult:
     summary: dict[str, Any]
 
 
-class Job(ABC, Generic[Network]):
+class Job(ABC, Generic[Windows]):
     """Everything that a run needs, checked; nothing is written yet. Made by ``open`` of a subclass.
 
     ``grid`` has the pixels that are read, ``plan`` counts cells of ``stride`` x ``stride`` of them.
 
     Args:
         package: the model.
-        network: makes the network for a device.
+        network: feeds a network that a runtime has loaded.
         requests: how the scenes were asked for, in the order of the model's inputs.
         scenes: these scenes, open.
         grid: pixels to read; its sides divide by ``stride``.
@@ -90,6 +93,7 @@ class Job(ABC, Generic[Network]):
         facts: what is known of the inputs, for the summary.
         parameters: what the user asked for, for tags and summary.
         reads: other files that the run reads, and so must not replace.
+        program: what of the model is run; None is what its task says.
         stride: pixels of the grid, along either axis, that the network answers by one.
         multiple: side in pixels of the smallest block that the network takes, a multiple of ``stride``.
 
@@ -101,8 +105,8 @@ class Job(ABC, Generic[Network]):
 
     def __init__(
         self,
-        package: ModelPackage,
-        network: Callable[[Runtime], Network],
+        package: PackageFile,
+        network: Callable[[Network, Choice], Windows],
         requests: Sequence[SceneRequest],
         scenes: Sequence[Scene],
         grid: GeoBox,
@@ -113,6 +117,7 @@ class Job(ABC, Generic[Network]):
         facts: Mapping[str, Any] | None = None,
         parameters: Mapping[str, Any] | None = None,
         reads: Sequence[str | Path | None] = (),
+        program: Program | None = None,
         stride: int = 1,
         multiple: int = 32,
     ) -> None:
@@ -145,9 +150,9 @@ class Job(ABC, Generic[Network]):
                     f"the grid has {gsd:.3g} m per pixel; {contract.name} was trained on {spec.gsd[0]:g} to"
                     f" {spec.gsd[1]:g} m: expect poor results, or choose another {param('res')} or {param('model')}",
                 )
-        runtime = choose_runtime(options.device, options.precision)
-        reporter.log(f"device: {runtime.describe()}")
-        self.predictor = network(runtime)
+        choice = choose_runtime(options.runtime, options.device, options.precision, package=package)
+        reporter.log(f"device: {choice.describe()}")
+        self.predictor = network(load_network(package, program or Program.of(contract), choice), choice)
         height, width = (side // stride for side in grid.shape.yx)
         window = (options.window or contract.window) // stride
         overlap = contract.overlap if options.overlap is None else options.overlap
@@ -241,7 +246,10 @@ class Job(ABC, Generic[Network]):
             "parameters": self.parameters,
             "device": self.predictor.runtime.describe(),
             "windows": asdict(stats),
-            "versions": {**versions("torch", "rasterio", "numpy"), **gdal_versions()},
+            "versions": {
+                **versions(*LIBRARIES[self.predictor.runtime.runtime], "rasterio", "numpy"),
+                **gdal_versions(),
+            },
         }
 
     def nothing_analysed(self) -> InputError:
@@ -275,7 +283,7 @@ class Job(ABC, Generic[Network]):
             "output_blocks": block_bytes,
             # one cache for the whole process, sized by the readers
             "gdal_cache": max(AlignedReader(s, self.grid, c).cache_bytes for s, c in inputs),
-            "weights": sum(p.numel() * p.element_size() for p in self.predictor.parameters()),
+            "weights": self.predictor.network.weight_bytes,
         }
         memory = {name: size for name, size in memory.items() if size}
         return {
@@ -308,13 +316,13 @@ class Job(ABC, Generic[Network]):
                 )
 
 
-def open_package(model: str | Path | ModelPackage, task: Task, *, role: str) -> ModelPackage:
-    """Load a model, if it is not loaded yet, and check that it does what is asked.
+def open_package(model: str | Path | PackageFile, task: Task, *, role: str) -> PackageFile:
+    """Read a model, if that is not done yet, and check that it does what is asked.
 
     Raises:
         ModelError: it cannot be loaded, or its task is another.
     """
-    package = model if isinstance(model, ModelPackage) else load_model(model, task.name)
+    package = model if isinstance(model, PackageFile) else read_package(resolve(model, task.name))
     found = TASKS[package.contract.task]
     if found != task:
         other = f"try codemae {found.command}, or " if found.command else "name "

@@ -1,36 +1,33 @@
-"""From windows of pixels to class scores: normalise, run the network, average the eight symmetries, decode."""
+"""From windows of pixels to class scores: batches that fit the device, the eight symmetries, decoding."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
 
 from codemae_geo.errors import ModelError
-from codemae_geo.inference.device import Runtime
-from codemae_geo.inference.finite import NotANumber, first_fault, has_nan
+from codemae_geo.inference.runtimes.base import Choice, Network, OutOfMemory, gates, score_channels
 from codemae_geo.tasks import TASKS
-from codemae_geo.weights.package import InputSpec, ModelContract
+from codemae_geo.weights.contract import ModelContract
 
 #: the symmetries of the square: number of quarter turns, and whether columns are mirrored first
 D4: tuple[tuple[int, bool], ...] = tuple((turns, mirror) for mirror in (False, True) for turns in range(4))
 
 
-def apply_d4(x: Tensor, turns: int, mirror: bool) -> Tensor:
+def apply_d4(x: NDArray[Any], turns: int, mirror: bool) -> NDArray[Any]:
     """Mirror the columns of ``[..., H, W]`` if asked, then turn it by ``turns`` quarter turns."""
-    return torch.rot90(x.flip(-1) if mirror else x, turns, (-2, -1))
+    return np.ascontiguousarray(np.rot90(x[..., ::-1] if mirror else x, turns, (-2, -1)))
 
 
-def undo_d4(x: Tensor, turns: int, mirror: bool) -> Tensor:
+def undo_d4(x: NDArray[Any], turns: int, mirror: bool) -> NDArray[Any]:
     """The inverse of :func:`apply_d4`, the same for every dense head."""
-    x = torch.rot90(x, -turns, (-2, -1))
-    return x.flip(-1) if mirror else x
+    x = np.rot90(x, -turns, (-2, -1))
+    return x[..., ::-1] if mirror else x
 
 
 @dataclass(frozen=True)
@@ -52,28 +49,28 @@ Answer = TypeVar("Answer")
 
 
 class WindowNetwork(ABC, Generic[Answer]):
-    """A network with its contract, ready to be fed windows: normalisation, and batches that fit the device.
+    """A network that a runtime has loaded, fed with any number of windows in batches that fit the device.
 
     Args:
-        module: takes one ``[B, C, H, W]`` tensor per input of the contract.
+        network: see :class:`codemae_geo.inference.runtimes.Network`.
         contract: see :class:`codemae_geo.weights.ModelContract`.
-        runtime: device and precision.
+        runtime: what runs it.
         batch_size: windows per call; None takes the device's default. On a CPU windows always run one by one: batches
             do not help there, and so the answers do not depend on the batch size.
     """
 
     def __init__(
-        self, module: nn.Module, contract: ModelContract, runtime: Runtime, *, batch_size: int | None = None
+        self, network: Network, contract: ModelContract, runtime: Choice, *, batch_size: int | None = None
     ) -> None:
         self.contract = contract
         self.runtime = runtime
-        self.batch_size = 1 if runtime.device.type == "cpu" else (batch_size or runtime.default_batch)
-        self._module = module.to(runtime.device).eval()
-        self._normalise = [_normaliser(spec, runtime.device) for spec in contract.inputs]
+        self.batch_size = 1 if runtime.device == "cpu" else (batch_size or runtime.default_batch)
+        self.network = network
 
-    def parameters(self) -> Iterator[Tensor]:
-        """The network's weights."""
-        return self._module.parameters()
+    @property
+    def channels(self) -> int:
+        """Channels of an answer."""
+        return self.network.channels
 
     def __call__(self, images: Sequence[NDArray[np.generic]], valid: Sequence[NDArray[np.bool_]]) -> Iterator[Answer]:
         """Answers to a list of windows.
@@ -84,7 +81,7 @@ class WindowNetwork(ABC, Generic[Answer]):
 
         Yields:
             One answer for each of the N windows in order. When the device runs out of memory the batch is halved for
-            good; a single window that does not fit raises torch's error.
+            good; a single window that does not fit raises :class:`OutOfMemory`.
         """
         count = images[0].shape[0]
         done = 0
@@ -92,37 +89,18 @@ class WindowNetwork(ABC, Generic[Answer]):
             step = min(self.batch_size, count - done)
             part = slice(done, done + step)
             try:
-                answers = self._forward([x[part] for x in images], [v[part] for v in valid])
-            except torch.cuda.OutOfMemoryError:
+                answers = self._answer([x[part] for x in images], [v[part] for v in valid])
+            except OutOfMemory:
                 if step == 1:
                     raise
                 self.batch_size = step // 2
-                torch.cuda.empty_cache()
                 continue
             yield from answers
             done += step
 
-    @torch.inference_mode()
-    def _forward(self, images: Sequence[NDArray[np.generic]], valid: Sequence[NDArray[np.bool_]]) -> Iterable[Answer]:
-        device = self.runtime.device
-        tensors = [
-            normalise(torch.from_numpy(image).to(device), torch.from_numpy(mask).to(device))
-            for normalise, image, mask in zip(self._normalise, images, valid, strict=True)
-        ]
-        return self._answer(tensors)
-
-    def _run(self, tensors: Sequence[Tensor]) -> Any:
-        """What the module says, in the runtime's precision."""
-        precision = self.runtime.precision
-        with torch.autocast(self.runtime.device.type, precision, enabled=precision != torch.float32):
-            out = self._module(*tensors)
-            if has_nan(out):
-                raise NotANumber(first_fault(self._module, lambda: self._module(*tensors)))
-        return out
-
     @abstractmethod
-    def _answer(self, tensors: Sequence[Tensor]) -> Iterable[Answer]:
-        """Answers to normalised windows, per input ``[B, C, H, W]``."""
+    def _answer(self, images: Sequence[NDArray[np.generic]], valid: Sequence[NDArray[np.bool_]]) -> Iterable[Answer]:
+        """Answers to a batch of windows, as in :meth:`__call__`."""
 
 
 class Predictor(WindowNetwork[NDArray[np.float32]]):
@@ -131,20 +109,17 @@ class Predictor(WindowNetwork[NDArray[np.float32]]):
     Probabilities are what is blended and averaged: after the softmax every window votes with the same total weight.
 
     Args:
-        module: takes one ``[B, C, H, W]`` tensor per input of the contract; returns class logits ``[B, K, H, W]``, or
-            for the task damage ``(localisation logits [B, 2, H, W], damage logits [B, K, H, W])``.
+        network, runtime, batch_size: see :class:`WindowNetwork`; the program is ``scores``.
         contract: see :class:`codemae_geo.weights.ModelContract`; its task is damage, segmentation or regression (whose
             values are blended as they are).
-        runtime: device and precision.
         tta: average over the eight symmetries of the square.
-        batch_size: see :class:`WindowNetwork`.
     """
 
     def __init__(
         self,
-        module: nn.Module,
+        network: Network,
         contract: ModelContract,
-        runtime: Runtime,
+        runtime: Choice,
         *,
         tta: bool = False,
         batch_size: int | None = None,
@@ -155,38 +130,28 @@ class Predictor(WindowNetwork[NDArray[np.float32]]):
                 found=f"task {contract.task}",
                 expected="segmentation or regression",
             )
-        super().__init__(module, contract, runtime, batch_size=batch_size)
+        super().__init__(network, contract, runtime, batch_size=batch_size)
         self.tta = tta
-        self._values = TASKS[contract.task].decoding == "values"
-        self._classes = len(contract.values if self._values else contract.classes)
-        self._gate = contract.task == "damage" and contract.localisation == "gate"
+        self._classes = len(contract.classes)
+        self._gate = gates(contract)
 
     @property
     def channels(self) -> int:
         """Channels of the scores: one per class or value, and two of the localisation head where that gates."""
-        return self._classes + (2 if self._gate else 0)
+        return score_channels(self.contract)
 
-    def _answer(self, tensors: Sequence[Tensor]) -> NDArray[np.float32]:
+    def _answer(self, images: Sequence[NDArray[np.generic]], valid: Sequence[NDArray[np.bool_]]) -> NDArray[np.float32]:
         if not self.tta:
-            return self._scores(tensors).cpu().numpy()
-        total: Tensor | None = None
+            return self.network(images, valid)
+        total: NDArray[np.float32] | None = None
         for turns, mirror in D4:
-            turned = self._scores([apply_d4(t, turns, mirror).contiguous() for t in tensors])
+            turned = self.network(
+                [apply_d4(x, turns, mirror) for x in images], [apply_d4(v, turns, mirror) for v in valid]
+            )
             turned = undo_d4(turned, turns, mirror)
-            total = turned.clone() if total is None else total.add_(turned)
+            total = turned.copy() if total is None else np.add(total, turned, out=total)
         assert total is not None
-        return (total / len(D4)).cpu().numpy()
-
-    def _scores(self, tensors: Sequence[Tensor]) -> Tensor:
-        out = self._run(tensors)
-        localisation, logits = out if isinstance(out, tuple) else (None, out)
-        if self._values:
-            return logits.float()
-        probabilities = (logits.float() / self.contract.temperature).softmax(1)
-        if not self._gate:
-            return probabilities
-        assert localisation is not None
-        return torch.cat([probabilities, localisation.float().softmax(1)], 1)
+        return total / np.float32(len(D4))
 
     def decode(self, scores: NDArray[np.float32]) -> Decoded:
         """Labels, confidence and class probabilities of blended scores ``[channels, rows, columns]``.
@@ -195,9 +160,7 @@ class Predictor(WindowNetwork[NDArray[np.float32]]):
         building; elsewhere it is class 0, with the localisation head's confidence.
         """
         classes = scores[: self._classes]
-        best = torch.from_numpy(classes).max(0)
-        labels = best.indices.numpy().astype(np.uint8)
-        confidence = best.values.numpy()
+        labels, confidence = best_class(classes)
         if not self._gate:
             return Decoded(labels, np.clip(confidence, 0, 1), classes)
         background, building = scores[self._classes], scores[self._classes + 1]
@@ -209,14 +172,15 @@ class Predictor(WindowNetwork[NDArray[np.float32]]):
         return Decoded(labels, np.clip(confidence, 0, 1), probabilities)
 
 
-def _normaliser(spec: InputSpec, device: torch.device) -> Callable[[Tensor, Tensor], Tensor]:
-    std = torch.tensor(spec.std, device=device).view(1, -1, 1, 1)
-    factor = spec.scale / std
-    shift = -torch.tensor(spec.mean, device=device).view(1, -1, 1, 1) / std
+def best_class(scores: NDArray[np.float32]) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
+    """The first class of the largest score of ``[classes, rows, columns]``, and that score, class by class.
 
-    def normalise(image: Tensor, valid: Tensor) -> Tensor:
-        # (value * scale - mean) / std in one pass; [N, bands, H, W] -> [N, channels, H, W], one band broadcasts
-        x = torch.addcmul(shift, image.float(), factor)
-        return x if valid.all() else torch.where(valid.unsqueeze(1), x, 0.0)
-
-    return normalise
+    NumPy's ``argmax`` over the first axis takes several times as long: it walks across the classes of every pixel.
+    """
+    best = scores[0].copy()
+    labels = np.zeros(best.shape, np.uint8)
+    for value in range(1, len(scores)):
+        better = scores[value] > best
+        labels[better] = value
+        np.maximum(best, scores[value], out=best)
+    return labels, best

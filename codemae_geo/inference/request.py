@@ -108,6 +108,8 @@ class RunOptions:
         blend: ``hann``, ``average`` or ``none``.
         tta: average the eight flips and turns.
         batch_size: windows per call on a GPU; None chooses.
+        runtime: ``auto``, ``torch``, ``openvino`` or ``onnx``, see
+            :func:`codemae_geo.inference.runtimes.choose_runtime`.
         device: ``auto``, ``cuda``, ``mps`` or ``cpu``.
         precision: ``auto``, ``float32``, ``bfloat16`` or ``float16``.
         probabilities: also write one band of probability per class.
@@ -120,6 +122,7 @@ class RunOptions:
     blend: Blend = "hann"
     tta: bool = False
     batch_size: int | None = None
+    runtime: str = "auto"
     device: str = "auto"
     precision: str = "auto"
     probabilities: bool = False

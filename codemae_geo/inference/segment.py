@@ -19,7 +19,8 @@ from codemae_geo.raster.align import target_grid
 from codemae_geo.raster.env import gdal_env
 from codemae_geo.raster.write import estimate_bytes
 from codemae_geo.tasks import TASKS, Task
-from codemae_geo.weights import ModelContract, ModelPackage, load_model
+from codemae_geo.weights import ModelContract, PackageFile, resolve
+from codemae_geo.weights import open_package as read_package
 from codemae_geo.weights.foreign import ClassLike, InputLike, is_foreign, wrap
 
 
@@ -32,7 +33,7 @@ class SegmentJob(MapJob):
     @classmethod
     def open(
         cls,
-        model: str | Path | ModelPackage,
+        model: str | Path | PackageFile,
         scene: SceneLike,
         *,
         polygons: bool = True,
@@ -50,7 +51,8 @@ class SegmentJob(MapJob):
                     f"the model {package.contract.name} takes {len(package.contract.inputs)} scenes",
                     expected="one scene",
                 )
-            side = getattr(package.module, "side", None)
+            module = getattr(package, "module", None)  # of a model from elsewhere, or already loaded
+            side = getattr(module, "side", None)
             if side is not None and options.window not in (None, side):
                 raise ModelError(
                     f"the model {package.contract.name} takes windows of one size",
@@ -66,8 +68,8 @@ class SegmentJob(MapJob):
                 regions.append(inside)
             job = cls(
                 package,
-                lambda runtime: Predictor(
-                    package.module, package.contract, runtime, tta=options.tta, batch_size=options.batch_size
+                lambda network, choice: Predictor(
+                    network, package.contract, choice, tta=options.tta, batch_size=options.batch_size
                 ),
                 [request],
                 [opened],
@@ -77,7 +79,7 @@ class SegmentJob(MapJob):
                 region=combine_regions(regions),
                 parameters={**target.parameters(pair=False), **asdict(options)},
                 reads=[target.aoi],
-                multiple=getattr(package.module, "multiple", 32),
+                multiple=getattr(module, "multiple", 32),
             )
         job.polygons = polygons
         return job
@@ -109,7 +111,7 @@ class ValuesJob(SegmentJob):
 
 
 def open_prediction(
-    model: str | Path | ModelPackage | nn.Module,
+    model: str | Path | PackageFile | nn.Module,
     scene: SceneLike,
     *,
     inputs: InputLike | Sequence[InputLike] | None = None,
@@ -124,7 +126,7 @@ def open_prediction(
     """The job of :func:`predict`, open and checked; arguments and errors are those of :func:`predict`."""
     options = options or RunOptions()
     told = inputs is not None or classes or values or contract is not None
-    if isinstance(model, ModelPackage):
+    if isinstance(model, PackageFile):
         package = model
     elif is_foreign(model):
         package = wrap(model, inputs, classes, values, contract=contract)
@@ -135,7 +137,7 @@ def open_prediction(
             expected="inputs, classes and contracts only with a torch module, an ONNX file or a STAC item",
         )
     else:
-        package = load_model(str(model), "segmentation", "regression")
+        package = read_package(resolve(str(model), "segmentation", "regression"))
     kind: type[SegmentJob] = SegmentJob
     if package.contract.task == "regression":
         kind = ValuesJob
@@ -146,7 +148,7 @@ def open_prediction(
 
 
 def predict(
-    model: str | Path | ModelPackage | nn.Module,
+    model: str | Path | PackageFile | nn.Module,
     scene: SceneLike,
     out: str | Path,
     *,

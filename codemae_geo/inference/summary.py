@@ -20,13 +20,13 @@ from codemae_geo.raster.env import is_remote
 from codemae_geo.raster.geo import ground_sample_distance
 from codemae_geo.raster.scene import Scene
 from codemae_geo.sensors import Conversion
-from codemae_geo.weights import ModelPackage
+from codemae_geo.weights import PackageFile
 
 #: bytes of each end of a file that its fingerprint covers
 _FINGERPRINT_ENDS = 2**20
 
 
-def describe_model(package: ModelPackage) -> dict[str, Any]:
+def describe_model(package: PackageFile) -> dict[str, Any]:
     """Which model it was, and what it cannot do."""
     contract = package.contract
     return {

@@ -105,6 +105,21 @@ def fit_positions(table: Tensor, present: int, rows: int, cols: int) -> Tensor:
     return resample_positions(table, (rows, cols))
 
 
+def mix_positions(table: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+    """Positions of another grid by given weights, as an exported graph has it, which knows no size beforehand.
+
+    Args:
+        table: [1, side * side, D].
+        rows, columns: [h, side] and [w, side].
+
+    Returns:
+        [1, h * w, D].
+    """
+    side = math.isqrt(table.shape[1])
+    maps = table.reshape(side, side, -1)
+    return torch.einsum("hs,wt,std->hwd", rows, columns, maps).flatten(0, 1)[None]
+
+
 def drop_samples(x: Tensor, rate: float) -> Tensor:
     """``x`` [B, ...] with each sample 0 with probability ``rate``, else scaled up by 1 / (1 - rate)."""
     keep = x.new_empty(x.shape[0], *(1,) * (x.ndim - 1)).bernoulli_(1 - rate)
@@ -321,6 +336,8 @@ class HiViT(nn.Module):
         self.modalities: tuple[Modality, ...] = ("RGB", "SAR") if modality == "Both" else (modality,)
         self.pad_input = pad_input
         self.grad_checkpointing = False
+        #: given when a graph is exported, see :func:`mix_positions`
+        self.position_weights: tuple[Tensor, Tensor] | None = None
         side = img_size // PATCH
         self.absolute_pos_embed = nn.Parameter(torch.zeros(1, side * side, embed_dim))
         if "RGB" in self.modalities:
@@ -433,7 +450,10 @@ class HiViT(nn.Module):
         stage4 = self._stage4(x)
         stage8 = self._stage8(stage4)
         x, attention = self._merged(stage8), self.blocks[self._merge8 + 1 :]
-        position = fit_positions(self.absolute_pos_embed, x.shape[1], *grid)
+        if self.position_weights is None:
+            position = fit_positions(self.absolute_pos_embed, x.shape[1], *grid)
+        else:
+            position = mix_positions(self.absolute_pos_embed, *self.position_weights)
         if ids_keep is not None:
             position = select_patches(position.expand(len(ids_keep), -1, -1), ids_keep)
         x = x + position

@@ -424,7 +424,7 @@ def wrap(
     dense = DenseModel(module, outputs, side).eval()
     probe(dense, told, side or PROBE)
     sha256 = tensors_sha256(module.state_dict()) if isinstance(model, nn.Module) else file_sha256(path)
-    return ModelPackage(told, dense, path, sha256)
+    return ModelPackage(told, path, sha256, dense)
 
 
 @torch.inference_mode()

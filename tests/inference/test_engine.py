@@ -17,8 +17,9 @@ from torch import nn
 
 from codemae_geo.classes import DAMAGE_CLASSES
 from codemae_geo.inference import engine
-from codemae_geo.inference.device import choose_runtime
 from codemae_geo.inference.predictor import Predictor
+from codemae_geo.inference.runtimes import Choice, Program
+from codemae_geo.inference.runtimes.torch import TorchNetwork
 from codemae_geo.progress import Reporter
 from codemae_geo.tiling import BLENDS, TilePlan, plan_tiles
 from codemae_geo.weights import ArchitectureSpec, InputSpec, ModelContract, class_specs
@@ -135,6 +136,15 @@ def contract(**changes: Any) -> ModelContract:
     return ModelContract(**{**base, **changes})
 
 
+def cpu(precision: str) -> Choice:
+    return Choice("torch", "cpu", precision, "a test")
+
+
+def predict_with(module: nn.Module, contract: ModelContract, runtime: Choice, **options: Any) -> Predictor:
+    network = TorchNetwork(module, contract, Program("scores"), runtime)
+    return Predictor(network, contract, runtime, **options)
+
+
 def one_by_one() -> nn.Module:
     torch.manual_seed(0)
     return nn.Conv2d(3, 4, 1)
@@ -144,7 +154,7 @@ def one_by_one() -> nn.Module:
 @pytest.mark.parametrize(("h", "w"), [(300, 211), (33, 500), (64, 64)])
 def test_a_1x1_convolution_tiled_equals_the_whole_in_every_label(h: int, w: int, blend: Any) -> None:
     source = make(h, w)
-    predictor = Predictor(one_by_one(), contract(), choose_runtime("cpu", "float32"))
+    predictor = predict_with(one_by_one(), contract(), cpu("float32"))
     tiled, _, _ = collect(source, plan_tiles(h, w, 64, 0.5, blend=blend), predictor)
     whole = next(iter(predictor([source.data[None]], [source.valid[None]])))
     assert (predictor.decode(tiled).labels == predictor.decode(whole).labels).all()
@@ -169,8 +179,8 @@ def test_batch_1_and_8_give_the_same_labels(precision: str) -> None:
     plan = plan_tiles(300, 300, 64, 0.5)
     labels = []
     for batch in (1, 8):
-        runtime = choose_runtime("cpu", precision)
-        predictor = Predictor(Neighbours(), contract(), runtime, batch_size=batch)
+        runtime = cpu(precision)
+        predictor = predict_with(Neighbours(), contract(), runtime, batch_size=batch)
         labels.append(predictor.decode(collect(source, plan, predictor, batch=batch)[0]).labels)
     assert (labels[0] == labels[1]).all()
 
@@ -179,9 +189,9 @@ def test_invalid_pixels_are_not_analysed_and_do_not_reach_the_network() -> None:
     source = make(128, 128)
     source.valid[:, :40] = False
     plan = plan_tiles(128, 128, 64, 0.5)
-    clean, analysed, _ = collect(source, plan, Predictor(Neighbours(), contract(), choose_runtime("cpu")))
+    clean, analysed, _ = collect(source, plan, predict_with(Neighbours(), contract(), cpu("bfloat16")))
     source.data[:, :, :40] = np.nan
-    dirty, _, _ = collect(source, plan, Predictor(Neighbours(), contract(), choose_runtime("cpu")))
+    dirty, _, _ = collect(source, plan, predict_with(Neighbours(), contract(), cpu("bfloat16")))
     np.testing.assert_array_equal(clean, dirty)
     assert not analysed[:, :40].any()
     assert analysed[:, 40:].all()
@@ -232,7 +242,7 @@ def pair(**changes: Any) -> ModelContract:
 @pytest.mark.parametrize("localisation", ["ignore", "gate"])
 @pytest.mark.parametrize(("turns", "mirror"), [(0, True), (1, False), (2, True), (3, True)])
 def test_augmented_answers_turn_with_the_image_on_every_head(localisation: str, turns: int, mirror: bool) -> None:
-    predictor = Predictor(TwoHeads(), pair(localisation=localisation), choose_runtime("cpu", "float32"), tta=True)
+    predictor = predict_with(TwoHeads(), pair(localisation=localisation), cpu("float32"), tta=True)
     x = np.random.default_rng(0).random((2, 1, 3, 48, 48), np.float32)
     valid = np.ones((1, 48, 48), bool)
 
@@ -243,12 +253,12 @@ def test_augmented_answers_turn_with_the_image_on_every_head(localisation: str, 
     turned = next(iter(predictor([turn(x[0]), turn(x[1])], [valid, valid])))
     assert straight.shape[0] == (6 if localisation == "gate" else 4)
     np.testing.assert_allclose(turn(straight), turned, atol=1e-5)
-    plain = Predictor(TwoHeads(), pair(localisation=localisation), choose_runtime("cpu", "float32"))
+    plain = predict_with(TwoHeads(), pair(localisation=localisation), cpu("float32"))
     assert not np.allclose(next(iter(plain([x[0], x[1]], [valid, valid]))), straight, atol=1e-3)
 
 
 def test_the_gate_is_the_published_rule() -> None:
-    predictor = Predictor(TwoHeads(), pair(localisation="gate"), choose_runtime("cpu", "float32"))
+    predictor = predict_with(TwoHeads(), pair(localisation="gate"), cpu("float32"))
     random = np.random.default_rng(3)
     damage = random.dirichlet(np.ones(4), (20, 30)).transpose(2, 0, 1).astype(np.float32)
     building = random.random((20, 30)).astype(np.float32)
@@ -270,13 +280,13 @@ def test_a_batch_that_does_not_fit_is_halved_until_it_does() -> None:
 
     module = Tight()
     module.seen = []
-    predictor = Predictor(module, contract(), choose_runtime("cpu", "float32"))
+    predictor = predict_with(module, contract(), cpu("float32"))
     predictor.batch_size = 7
     images = np.random.default_rng(0).random((7, 3, 32, 32), np.float32)
     valid = np.ones((7, 32, 32), bool)
     scores = list(predictor([images], [valid]))
     assert module.seen == [7, 3, 1, 1, 1, 1, 1, 1, 1]
-    whole = Predictor(one_by_one(), contract(), choose_runtime("cpu", "float32"))
+    whole = predict_with(one_by_one(), contract(), cpu("float32"))
     for score, expected in zip(scores, whole([images], [valid]), strict=True):
         np.testing.assert_allclose(score, expected, atol=1e-6)
 

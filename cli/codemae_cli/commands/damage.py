@@ -45,6 +45,7 @@ def damage(
     window: o.Window = None,
     overlap: o.Overlap = None,
     blend: o.Blend = "hann",
+    runtime: o.Runtime = "auto",
     device: o.Device = "auto",
     precision: o.Precision = "auto",
     batch_size: o.BatchSize = None,

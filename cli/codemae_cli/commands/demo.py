@@ -20,6 +20,7 @@ codemae demo -o joplin --overwrite
 
 def demo(
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder to create.")] = Path("codemae-demo"),
+    runtime: o.Runtime = "auto",
     device: o.Device = "auto",
     json_: o.Json = False,
     progress: o.Progress = "auto",
@@ -40,6 +41,7 @@ def demo(
         post=[str(scene / "post.tif")],
         output=output,
         footprints=str(scene / "buildings.gpkg"),
+        runtime=runtime,
         device=device,
         json_=json_,
         progress=progress,

@@ -38,6 +38,7 @@ def embed(
     window: o.Window = None,
     overlap: o.Overlap = None,
     blend: o.Blend = "hann",
+    runtime: o.Runtime = "auto",
     device: o.Device = "auto",
     precision: o.Precision = "auto",
     batch_size: o.BatchSize = None,

@@ -16,7 +16,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
-    help="Model packages: list, info, card, convert, verify; wrap for ONNX files.",
+    help="Model packages: list, info, card, convert, export, verify; wrap for ONNX files.",
 )
 
 Name = Annotated[str, typer.Argument(metavar="MODEL", help="Name, file, or hf:OWNER/REPO@REVISION.")]
@@ -175,6 +175,41 @@ def _class_names(text: str) -> list[str]:
     from codemae_datasets.public import dataset_class
 
     return list(dataset_class(text).card.classes)
+
+
+@app.command("export", epilog="Example:\n\n\b\ncodemae models export landcover.safetensors -o landcover.onnx")
+@command
+def export_(
+    model: Name,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="File to write [default: beside the package]."),
+    ] = None,
+    to: Annotated[Literal["onnx", "openvino"], typer.Option(help="Runtime; both read the same ONNX file.")] = "onnx",
+    sensor: Annotated[
+        Literal["optical", "sar"] | None, typer.Option(help="For features: the sensor of the scenes.")
+    ] = None,
+    stride: Annotated[Literal["32", "16", "8", "4"], typer.Option(help="For features: pixels of a cell.")] = "16",
+    json_: o.Json = False,
+    overwrite: o.Overwrite = False,
+) -> None:
+    """Export a package to one file with its contract inside, which runs without PyTorch, and faster on CPUs.
+
+    Put beside its package, a run chooses it by itself. Windows of every size are one file.
+    """
+    from codemae_geo.inference.runtimes.base import Program
+    from codemae_geo.inference.runtimes.export import export
+    from codemae_geo.weights import open_package, resolve
+
+    package = open_package(resolve(model))
+    program = Program.of(package.contract)
+    if program.kind == "features" or sensor is not None:
+        program = Program("features", sensor or package.contract.inputs[0].family, int(stride))
+    path = export(package, output or package.path.with_suffix(".onnx"), program, overwrite=overwrite)
+    if json_:
+        print_json({"path": str(path), "runtime": to, "bytes": path.stat().st_size, "program": program.as_dict()})
+    else:
+        typer.echo(f"{path}: {size(path.stat().st_size)}, for OpenVINO and ONNX Runtime")
 
 
 @app.command("verify", epilog="Example:\n\n\b\ncodemae models verify damage-tiny-optical")

@@ -1,0 +1,169 @@
+"""A package as an ONNX file that runs without torch: pixels and masks in, answers out, for windows of any size."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from codemae_geo.cache import cache_folder
+from codemae_geo.errors import InputError, ModelError
+from codemae_geo.inference.runtimes.base import Program
+from codemae_geo.inference.runtimes.graph import PROGRAM_KEY, pack_answer, probe_answer, probe_windows
+from codemae_geo.inference.runtimes.positions import position_weights
+from codemae_geo.inference.runtimes.program import Windows
+from codemae_geo.models.hivit import PATCH, HiViT
+from codemae_geo.outputs import Staging
+from codemae_geo.weights.contract import HEADER_KEY, PackageFile
+from codemae_geo.weights.package import ModelPackage, load_package
+
+#: changes when files exported by an older version are to be made again
+_FORMAT = 1
+#: sides of windows are multiples of it
+_MULTIPLE = 32
+
+
+class _Exportable(nn.Module):
+    """:class:`Windows` whose backbones are given the weights of their positions."""
+
+    def __init__(self, windows: Windows) -> None:
+        super().__init__()
+        self.windows = windows
+        windows.watched = False
+
+    def forward(self, *arrays: Tensor) -> Tensor:
+        backbones = [m for m in self.windows.modules() if isinstance(m, HiViT)]
+        for backbone in backbones:
+            backbone.position_weights = (arrays[-2], arrays[-1])
+        answer: Tensor = self.windows(*(arrays[:-2] if backbones else arrays))
+        return answer
+
+
+def export(package: PackageFile, path: Path, program: Program | None = None, *, overwrite: bool = False) -> Path:
+    """Write a package as one ONNX file with its contract inside.
+
+    Args:
+        package: the package.
+        path: file to write, ending in ``.onnx``.
+        program: what it is to be run for; None is what its task says.
+        overwrite: replace an existing file.
+
+    Raises:
+        InputError: the converter is not installed.
+        ModelError: the network cannot be converted.
+        OutputError: the file exists, or cannot be written.
+    """
+    try:
+        import onnx
+        import onnxscript  # noqa: F401  (torch.onnx needs it)
+    except ImportError as error:
+        raise InputError(
+            "the converter is not installed", found=str(error), hint="pip install 'codemae-geo[export]'"
+        ) from error
+    contract = package.contract
+    program = program or Program.of(contract)
+    if program.kind == "boxes":
+        raise ModelError("detectors are not exported: their boxes are cut out by torchvision")
+    loaded = package if isinstance(package, ModelPackage) else load_package(package.path)
+    windows = Windows(loaded.module, contract, program).eval()
+    backbones = [m for m in windows.modules() if isinstance(m, HiViT)]
+    sides = {round(m.absolute_pos_embed.shape[1] ** 0.5) for m in backbones}
+    if len(sides) > 1:
+        raise ModelError(f"the backbones of {contract.name} store positions of several sizes", found=str(sides))
+    side = sides.pop() if sides else None
+    with Staging(path, overwrite=overwrite) as staging:
+        images, valid = probe_windows(contract)
+        with torch.inference_mode():
+            answer = windows(*(torch.from_numpy(a) for pair in zip(images, valid, strict=True) for a in pair)).numpy()
+        part = staging.folder / path.name
+        try:
+            _convert(windows, contract.inputs, side, contract.window, part)
+        except Exception as error:  # the converter raises many kinds
+            raise ModelError(f"{contract.name} cannot be converted", found=str(error).splitlines()[0][:200]) from error
+        finally:
+            for backbone in backbones:
+                backbone.position_weights = None
+        model = onnx.load(part)
+        shrink(model)
+        told = {
+            "format": _FORMAT,
+            "program": program.as_dict(),
+            "channels": windows.channels,
+            "positions": side,
+            "package_sha256": package.sha256,
+            "probe": pack_answer(probe_answer(answer, program.kind)),
+        }
+        del model.metadata_props[:]
+        for key, text in ((HEADER_KEY, contract.model_dump_json()), (PROGRAM_KEY, json.dumps(told))):
+            model.metadata_props.add(key=key, value=text)
+        onnx.save(model, part)
+        staging.publish(path.name)
+    return path
+
+
+def export_cached(package: PackageFile, program: Program) -> Path:
+    """The exported form of a package in the user's cache, made at first use."""
+    stride = f"-{program.sensor}-{program.stride}" if program.kind == "features" else ""
+    name = f"{package.contract.name}-{package.sha256[:16]}-{program.kind}{stride}-{_FORMAT}.onnx"
+    path = cache_folder() / "exported" / name
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        export(package, path, program, overwrite=True)
+    return path
+
+
+def _convert(windows: Windows, inputs: Any, side: int | None, window: int, path: Path) -> None:
+    rows = torch.export.Dim("rows", min=1, max=512)
+    columns = torch.export.Dim("columns", min=1, max=512)
+    height, width = _MULTIPLE * rows, _MULTIPLE * columns
+    size = max(window // _MULTIPLE, 2) * _MULTIPLE
+    # two sizes that differ, and differ from the stored one, so that nothing is taken for a constant
+    tall, wide = size, size + 2 * _MULTIPLE
+    names, arrays, shapes = [], [], []
+    for spec in inputs:
+        names += [spec.name, f"{spec.name}_valid"]
+        arrays += [torch.zeros(1, len(spec.bands), tall, wide), torch.ones(1, tall, wide, dtype=torch.bool)]
+        shapes += [{2: height, 3: width}, {1: height, 2: width}]
+    if side is not None:
+        names += ["rows", "columns"]
+        arrays += [torch.from_numpy(w) for w in position_weights(side, tall // PATCH, wide // PATCH)]
+        shapes += [{0: 2 * rows}, {0: 2 * columns}]
+    with torch.inference_mode(False), torch.no_grad(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        made = torch.onnx.export(
+            _Exportable(windows).eval(),
+            tuple(arrays),
+            dynamo=True,
+            dynamic_shapes=(tuple(shapes),),
+            input_names=names,
+            output_names=["answer"],
+            opset_version=18,
+            verbose=False,
+            external_data=False,
+        )
+    assert made is not None
+    made.save(path, external_data=False)
+
+
+def shrink(model: Any) -> None:
+    """Store weights in 16 bits where that changes none: what comes from a package of 16 bits stays as small as it."""
+    import numpy as np
+    from onnx import TensorProto, helper, numpy_helper
+
+    casts = []
+    for tensor in model.graph.initializer:
+        if tensor.data_type != TensorProto.FLOAT:
+            continue
+        values = numpy_helper.to_array(tensor)
+        half = values.astype(np.float16)
+        if values.size < 256 or not np.array_equal(half.astype(np.float32), values):
+            continue
+        name = tensor.name
+        tensor.CopyFrom(numpy_helper.from_array(half, f"{name}.half"))
+        casts.append(helper.make_node("Cast", [f"{name}.half"], [name], to=TensorProto.FLOAT, name=f"{name}.cast"))
+    for node in reversed(casts):
+        model.graph.node.insert(0, node)

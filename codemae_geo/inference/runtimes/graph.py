@@ -1,0 +1,250 @@
+"""The runtimes that run exported models, without torch: OpenVINO and ONNX Runtime."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import zlib
+from collections.abc import Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from codemae_geo.cache import cache_folder
+from codemae_geo.errors import ModelError, param
+from codemae_geo.inference.finite import NotANumber
+from codemae_geo.inference.runtimes.base import Choice, Program
+from codemae_geo.inference.runtimes.positions import position_weights
+from codemae_geo.weights.contract import ModelContract, PackageFile, file_sha256, read_contract, read_metadata
+
+#: key of an exported model's metadata under which stands how it is to be run, as JSON
+PROGRAM_KEY = "codemae-program"
+#: share of the probe's labels, or of the features' length, on which a runtime may differ from the export
+TOLERANCE = 0.005
+#: pixels of a patch, whose positions are fed
+_PATCH = 16
+
+
+def native_precision() -> tuple[str, str]:
+    """The fastest precision that OpenVINO computes natively here, and why."""
+    import openvino
+
+    can = openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    return ("bfloat16", "native bfloat16") if "BF16" in can else ("float32", "no native bfloat16")
+
+
+def find_export(package: PackageFile, program: Program | None) -> Path | None:
+    """The exported model of a package: itself, or the file of its name beside it, for ``program`` (None: any).
+
+    Raises:
+        ModelError: the package is an exported model for something else.
+    """
+    own = package.path.suffix == ".onnx"
+    if own and hasattr(package, "module"):  # a model from elsewhere, which torch runs
+        return None
+    path = package.path.with_suffix(".onnx")
+    if not path.is_file():
+        return None
+    told = _told(path)
+    fits = program is None or told["program"] == program.as_dict()
+    if own:
+        if not fits:
+            assert program is not None
+            raise ModelError(
+                f"{path.name} was exported for something else",
+                found=", ".join(f"{k}={v}" for k, v in told["program"].items() if v is not None),
+                expected=", ".join(f"{k}={v}" for k, v in program.as_dict().items() if v is not None),
+                hint="export it for this, or name the package that it was made of",
+            )
+        return path
+    if read_contract(path).tensors_sha256 != package.contract.tensors_sha256:
+        raise ModelError(
+            f"{path.name} is not an export of this version of {package.path.name}",
+            hint=f"export the package again, remove {path.name}, or take {param('runtime', 'torch')}",
+        )
+    return path if fits else None
+
+
+def load_graph(path: Path, contract: ModelContract, program: Program, choice: Choice) -> GraphNetwork:
+    """Load an exported model, and at first use hold its answer to the one that it was exported with.
+
+    Raises:
+        ModelError: it cannot be loaded, or its answer is another.
+    """
+    kind = OpenVinoNetwork if choice.runtime == "openvino" else OnnxNetwork
+    try:
+        network = kind(path, contract, program, choice)
+    except Exception as error:  # each runtime has its own kinds
+        raise ModelError(f"{path.name} cannot be loaded: {str(error).splitlines()[0]}") from error
+    _check(network, path, choice)
+    return network
+
+
+class GraphNetwork:
+    """See :class:`codemae_geo.inference.runtimes.Network`; subclasses run the graph."""
+
+    def __init__(self, path: Path, contract: ModelContract, program: Program, choice: Choice) -> None:
+        told = _told(path)
+        self.path, self.contract, self.program, self.choice = path, contract, program, choice
+        self.channels: int = told["channels"]
+        self.weight_bytes = path.stat().st_size
+        self.probe: str = told["probe"]
+        self._side: int | None = told["positions"]
+        self._positions: dict[tuple[int, int], tuple[NDArray[np.float32], NDArray[np.float32]]] = {}
+
+    def __call__(self, images: Sequence[NDArray[np.generic]], valid: Sequence[NDArray[np.bool_]]) -> Any:
+        """See :class:`codemae_geo.inference.runtimes.Network`."""
+        feeds: dict[str, NDArray[Any]] = {}
+        for spec, image, mask in zip(self.contract.inputs, images, valid, strict=True):
+            feeds[spec.name] = image if image.dtype == np.float32 else image.astype(np.float32)
+            feeds[f"{spec.name}_valid"] = mask
+        if self._side is not None:
+            grid = images[0].shape[-2] // _PATCH, images[0].shape[-1] // _PATCH
+            if grid not in self._positions:
+                self._positions[grid] = position_weights(self._side, *grid)
+            feeds["rows"], feeds["columns"] = self._positions[grid]
+        fixed = ("rows", "columns")
+        parts = [{k: v if k in fixed else v[i : i + 1] for k, v in feeds.items()} for i in range(images[0].shape[0])]
+        answers = [self._run(part) for part in parts]
+        if any(np.isnan(answer).any() for answer in answers):
+            raise NotANumber("answer")
+        return answers[0] if len(answers) == 1 else np.concatenate(answers)
+
+    def _run(self, feeds: dict[str, NDArray[Any]]) -> NDArray[np.float32]:
+        raise NotImplementedError
+
+
+class OpenVinoNetwork(GraphNetwork):
+    """The graph is compiled for each size of window, which OpenVINO keeps in the cache folder."""
+
+    def __init__(self, path: Path, contract: ModelContract, program: Program, choice: Choice) -> None:
+        super().__init__(path, contract, program, choice)
+        import openvino
+
+        self._core = openvino.Core()
+        self._core.read_model(path)  # refuses what it cannot run, before a run begins
+        self._compiled: dict[tuple[int, ...], Any] = {}
+
+    def _run(self, feeds: dict[str, NDArray[Any]]) -> NDArray[np.float32]:
+        size = next(iter(feeds.values())).shape
+        if size not in self._compiled:
+            model = self._core.read_model(self.path)
+            model.reshape({name: list(array.shape) for name, array in feeds.items()})
+            hint = {"bfloat16": "bf16", "float16": "f16", "float32": "f32"}[self.choice.precision]
+            settings = {"INFERENCE_PRECISION_HINT": hint, "PERFORMANCE_HINT": "LATENCY"}
+            if threads := os.environ.get("OMP_NUM_THREADS", ""):
+                settings["INFERENCE_NUM_THREADS"] = threads
+            self._compiled[size] = self._core.compile_model(model, "CPU", settings).create_infer_request()
+        request = self._compiled[size]
+        request.infer(feeds, share_inputs=True)
+        return np.array(request.get_output_tensor(0).data, np.float32)
+
+
+class OnnxNetwork(GraphNetwork):
+    """Float32 on the CPU."""
+
+    def __init__(self, path: Path, contract: ModelContract, program: Program, choice: Choice) -> None:
+        super().__init__(path, contract, program, choice)
+        import onnxruntime
+
+        settings = onnxruntime.SessionOptions()
+        settings.log_severity_level = 3
+        if threads := os.environ.get("OMP_NUM_THREADS", ""):
+            settings.intra_op_num_threads = int(threads)
+        self._session = onnxruntime.InferenceSession(path, settings, providers=["CPUExecutionProvider"])
+
+    def _run(self, feeds: dict[str, NDArray[Any]]) -> NDArray[np.float32]:
+        (answer,) = self._session.run(None, feeds)
+        return answer
+
+
+def _told(path: Path) -> dict[str, Any]:
+    """What an exported model says of how it is to be run.
+
+    Raises:
+        ModelError: nothing.
+    """
+    text = read_metadata(path).get(PROGRAM_KEY)
+    if text is None:
+        raise ModelError(
+            f"{path.name} does not say how it is to be run",
+            found="an ONNX file of another program",
+            expected="a file of `codemae models export`",
+        )
+    told: dict[str, Any] = json.loads(text)
+    return told
+
+
+# ---------------------------------------------------------------- the check at first use
+
+
+def probe_windows(contract: ModelContract) -> tuple[list[NDArray[np.float32]], list[NDArray[np.bool_]]]:
+    """A picture of smooth shapes and edges within the range that the model was trained on, one window per input."""
+    side = contract.window // 32 * 32
+    y, x = np.mgrid[:side, :side].astype(np.float64) / 64
+    images = []
+    for index, spec in enumerate(contract.inputs):
+        waves = [
+            np.sin((band + 2) * x + index) * np.cos((3 - band) * y)
+            + 0.7 * np.sign(np.sin(2.3 * x * (1 + band) + y * y))
+            for band in range(len(spec.bands))
+        ]
+        mean, std = (np.resize(values, len(spec.bands))[:, None, None] for values in (spec.mean, spec.std))
+        values = (np.stack(waves) * std + mean) / spec.scale
+        if spec.unit == "uint8":
+            values = np.clip(np.rint(values), 0, 255)
+        images.append(values.astype(np.float32)[None])
+    return images, [np.ones((1, side, side), bool) for _ in images]
+
+
+def probe_answer(answer: NDArray[np.float32], kind: str) -> NDArray[Any]:
+    """What is kept of an answer to the probe: labels of scores, else every fourth cell of the numbers."""
+    if kind == "scores":
+        return answer[0].argmax(0).astype(np.uint8)
+    return answer[0][:, ::4, ::4].astype(np.float16)
+
+
+def pack_answer(answer: NDArray[Any]) -> str:
+    """An answer to the probe as text."""
+    return f"{answer.dtype.str} {list(answer.shape)} {base64.b64encode(zlib.compress(answer.tobytes(), 9)).decode()}"
+
+
+def _unpack(text: str) -> NDArray[Any]:
+    dtype, shape, data = text.split(" ", 1)[0], text[text.index("[") : text.index("]") + 1], text.rsplit(" ", 1)[1]
+    return np.frombuffer(zlib.decompress(base64.b64decode(data)), dtype).reshape(json.loads(shape))
+
+
+def difference(answer: NDArray[Any], expected: NDArray[Any]) -> float:
+    """Share of labels that differ, or of the numbers' length by which they differ."""
+    if expected.dtype == np.uint8:
+        return float((answer != expected).mean())
+    wanted = expected.astype(np.float64)
+    return float(np.linalg.norm(answer - wanted)) / max(float(np.linalg.norm(wanted)), 1e-12)
+
+
+def _check(network: GraphNetwork, path: Path, choice: Choice) -> None:
+    name = {"openvino": "openvino", "onnx": "onnxruntime"}[choice.runtime]
+    key = f"{file_sha256(path)[:16]}-{name}-{version(name)}-{choice.precision}"
+    passed = cache_folder() / "checked" / key
+    if passed.exists():
+        return
+    images, valid = probe_windows(network.contract)
+    found = difference(probe_answer(network(images, valid), network.program.kind), _unpack(network.probe))
+    # features are long vectors: bfloat16 keeps three digits of each number
+    allowed = TOLERANCE if network.program.kind == "scores" else 4 * TOLERANCE
+    if found > allowed:
+        raise ModelError(
+            f"the runtime {choice.runtime} does not answer as {path.name} did when it was exported",
+            found=f"{found:.2%} of the answer to a built-in picture differs in {choice.precision}",
+            expected=f"at most {allowed:.1%}",
+            hint=f"take {param('precision', 'float32')} or {param('runtime', 'torch')}",
+        )
+    try:
+        passed.parent.mkdir(parents=True, exist_ok=True)
+        passed.write_text(f"{found:.6f}\n", encoding="utf-8")
+    except OSError:  # checked again next time
+        return
