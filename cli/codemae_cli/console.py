@@ -23,6 +23,17 @@ from codemae_geo.progress import Reporter
 #: set before the last event of a run, ``result`` or ``error``, is written
 told_the_end = threading.Event()
 
+#: module that an installation may do without -> the extra that brings it
+EXTRAS = {
+    "torch": "torch",
+    "timm": "torch",
+    "torchvision": "detection",
+    "onnxruntime": "onnx",
+    **dict.fromkeys(("kornia", "lightning", "torchgeo", "torchmetrics", "yaml"), "train"),
+    **dict.fromkeys(("h5py", "pyarrow", "scipy"), "data"),
+    "matplotlib": "plot",
+}
+
 F = TypeVar("F", bound=Callable[..., Any])
 
 
@@ -251,6 +262,11 @@ def command(function: F) -> F:
                     " needed",
                 )
                 fail(scarce, as_json=as_json, as_events=as_events, code="memory")
+            if isinstance(error, ModuleNotFoundError) and (extra := EXTRAS.get((error.name or "").partition(".")[0])):
+                missing = CodemaeError(
+                    f"this needs {error.name}, which is not installed", hint=f"pip install 'codemae-geo[{extra}]'"
+                )
+                fail(missing, as_json=as_json, as_events=as_events, code="missing")
             if as_events:
                 said = f"{type(error).__name__}: {error}"
                 hint = "please report it with what stands on stderr"

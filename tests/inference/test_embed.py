@@ -20,8 +20,9 @@ from support.scenes import make_model, write_raster
 from codemae_geo.errors import InputError, ModelError, OutputError
 from codemae_geo.inference import embed as embed_module
 from codemae_geo.inference.components import RunningCovariance
-from codemae_geo.inference.embed import DenseFeatures, FeatureSink, embed
+from codemae_geo.inference.embed import FeatureSink, embed
 from codemae_geo.inference.request import RunOptions, SceneRequest
+from codemae_geo.inference.runtimes.program import DenseFeatures
 from codemae_geo.models import build
 from codemae_geo.weights import InputSpec, ModelContract, load_model
 from codemae_geo.weights.package import ArchitectureSpec, save_package
