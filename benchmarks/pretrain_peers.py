@@ -23,14 +23,14 @@ from torch import Tensor, nn
 
 from codemae_geo.losses.cross_scale import cross_scale_contrast
 from codemae_geo.losses.reconstruction import masked_mse, patchify
+from codemae_geo.losses.redundancy import decur_loss
 from codemae_geo.models import build
 from codemae_geo.models.codemae import random_masking
 from codemae_geo.models.cross_scale_mae import CrossScaleMAE
-from codemae_geo.models.decur import DeCUR
 from codemae_geo.models.hivit import Attention
 
 
-def plain_decur(model: DeCUR, first: Any, second: Any) -> Tensor:
+def plain_decur(model: Any, first: Any, second: Any, count: int) -> Tensor:
     """Sums over whole correlation matrices, as Barlow Twins' program has them."""
     norm = nn.BatchNorm1d(model.bn.num_features, affine=False)
     one, two = ([norm(model.project(view, i)) for view in views] for i, views in ((1, first), (2, second)))
@@ -42,11 +42,39 @@ def plain_decur(model: DeCUR, first: Any, second: Any) -> Tensor:
     def block(c: Tensor, on: float) -> Tensor:
         return (c.diagonal() - on).pow(2).sum() + model.weight * off_diagonal(c.contiguous()).pow(2).sum()
 
-    count, common = len(first[0]), model.common
+    common = model.common
     within = [block(a.t() @ b / count, 1) for a, b in (one, two)]
     c = one[0].t() @ two[0] / count
     cross = (block(c[:common, :common], 1) + block(c[common:, common:], 0)) / 2
     return (within[0] + within[1] + cross) / 3
+
+
+class _Given(nn.Module):
+    """Embeddings as parameters, for the loss alone."""
+
+    def __init__(self, batch: int, dimensions: int) -> None:
+        super().__init__()
+        self.z = nn.ParameterList(nn.Parameter(torch.randn(batch, dimensions)) for _ in range(4))
+        self.bn = nn.BatchNorm1d(dimensions, affine=False)
+        self.weight, self.common = 0.0051, int(0.875 * dimensions)
+
+    def project(self, view: int, stream: int) -> Tensor:
+        """The embedding of a view."""
+        return self.z[view]
+
+
+def decur_loss_alone(name: str, steps: int, batch: int) -> None:
+    """Compare the loss of DeCUR with the published dimensions, without networks."""
+    torch.manual_seed(0)
+    model = _Given(batch, 8192)
+
+    def plain(given: Any) -> Tensor:
+        return plain_decur(given, (0, 1), (2, 3), batch)
+
+    def ours(given: Any) -> Tensor:
+        return decur_loss((given.z[0], given.z[1]), (given.z[2], given.z[3]), given.common).total
+
+    compare(name, steps, [(model, plain), (copy.deepcopy(model), ours)])
 
 
 def plain_cross_scale(model: CrossScaleMAE, image: Tensor, crop: Tensor, noise: tuple[Tensor, Tensor]) -> Tensor:
@@ -98,7 +126,7 @@ def decur(name: str, steps: int, batch: int, **config: Any) -> None:
     last: Any = {"memory_format": torch.channels_last}
     laid = [[view.contiguous(**last) for view in pair] for pair in views]
     forms = [
-        (model, lambda m: plain_decur(m, *views)),
+        (model, lambda m: plain_decur(m, views[0], views[1], batch)),
         (copy.deepcopy(model).to(**last), lambda m: m(*laid).total),
     ]
     compare(name, steps, forms)
@@ -127,16 +155,23 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--steps", type=int, default=5)
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--only", default="", help="comparisons whose name contains this")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
-    decur(
-        "DeCUR small (ResNet-18, 64 px, 1024)", args.steps, 64, backbone="resnet18", img_size=64, projector=[1024] * 3
-    )
-    decur("DeCUR published (ResNet-50, 96 px, 8192)", args.steps, 16, backbone="resnet50", img_size=96)
-    decur("DeCUR RDA (ResNet-50, 96 px, 2048)", args.steps, 16, img_size=96, rda=True, projector=[2048] * 3)
-    cross_scale("Cross-Scale MAE small (ViT-Tiny, 96 px)", args.steps, 64, variant="tiny", img_size=96)
-    cross_scale("Cross-Scale MAE published (ViT-B, 128 px)", args.steps, 8, variant="base", img_size=128)
-    cross_scale("Cross-Scale MAE (ViT-B, 224 px)", args.steps, 4, variant="base", img_size=224)
+    small: dict[str, Any] = {"backbone": "resnet18", "img_size": 64, "projector": [1024] * 3}
+    rda: dict[str, Any] = {"img_size": 96, "rda": True, "projector": [2048] * 3}
+    comparisons: list[tuple[str, Callable[..., None], int, dict[str, Any]]] = [
+        ("DeCUR loss alone (64 x 8192)", decur_loss_alone, 64, {}),
+        ("DeCUR small (ResNet-18, 64 px, 1024)", decur, 64, small),
+        ("DeCUR published (ResNet-50, 96 px, 8192)", decur, 16, {"backbone": "resnet50", "img_size": 96}),
+        ("DeCUR RDA (ResNet-50, 96 px, 2048)", decur, 16, rda),
+        ("Cross-Scale MAE small (ViT-Tiny, 96 px)", cross_scale, 64, {"variant": "tiny", "img_size": 96}),
+        ("Cross-Scale MAE published (ViT-B, 128 px)", cross_scale, 8, {"variant": "base", "img_size": 128}),
+        ("Cross-Scale MAE (ViT-B, 224 px)", cross_scale, 4, {"variant": "base", "img_size": 224}),
+    ]
+    for name, function, batch, config in comparisons:
+        if args.only.lower() in name.lower():
+            function(name, args.steps, batch, **config)
 
 
 if __name__ == "__main__":
