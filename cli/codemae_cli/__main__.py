@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import signal
+
+if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # until ours are there
+    signal.signal(signal.SIGINT, lambda *_: os._exit(130))
+
 from codemae_cli import stopping
 
 stopping.listen()  # before all that takes time to load
 
-import os  # noqa: E402
 import sys  # noqa: E402
 import warnings  # noqa: E402
 
