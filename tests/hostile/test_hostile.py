@@ -24,7 +24,7 @@ import typer
 from codemae_cli.app import app
 from codemae_cli.request import parse_request, run_request
 from codemae_datasets.public._archives import extract
-from support.scenes import make_model, write_raster
+from support.scenes import make_model, run_codemae, write_raster
 from typer.testing import CliRunner
 
 from codemae_geo.errors import CodemaeError
@@ -154,3 +154,17 @@ def test_hostile(kind: str, good: Good, tmp_path: Path, monkeypatch: pytest.Monk
         grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024
         assert grown < MOST, f"{number} of {kind} takes {grown / 2**30:.1f} GiB"
     assert not faults, "\n".join(faults.values())
+
+
+@pytest.mark.parametrize("kind", [k for k in KINDS if k not in ("request", "archive")])
+def test_as_installed(kind: str, good: Good, tmp_path: Path) -> None:
+    """One of each through the command itself: exit code, streams, folders."""
+    rng = random.Random(f"installed {SEED} {kind}")
+    words, _ = KINDS[kind](good, tmp_path, rng)
+    inputs = set(tmp_path.rglob("*"))
+    result = run_codemae(*words)
+    assert result.code in (0, 1, 2), result.err
+    assert "Traceback" not in result.err + result.out
+    assert result.err.count("error: ") == (result.code == 1)
+    assert not [c for c in result.out + result.err if ord(c) < 32 and c not in "\n\t\r"]
+    assert result.code == 0 or set(tmp_path.rglob("*")) == inputs
