@@ -367,6 +367,11 @@ class FolderStaging:
         """Whether the hidden folder is that of a run that died, with what it has left."""
         return self._claim is not None and self._claim.inherited is not None
 
+    @property
+    def kept(self) -> bool:
+        """Whether the hidden folder outlives a run that fails."""
+        return self._kept
+
     def keep(self) -> None:
         """From now on the hidden folder stays when the run fails or is killed, for another one to go on with."""
         if self._claim is not None and not self._kept:

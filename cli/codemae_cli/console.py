@@ -17,7 +17,7 @@ from codemae_cli.manners import LOG
 from codemae_cli.protocol import PROTOCOL
 from codemae_cli.spelling import Spelling
 from codemae_cli.streams import printable, speak_events
-from codemae_geo.errors import CodemaeError, param, params_in
+from codemae_geo.errors import CodemaeError, param, params_in, render
 from codemae_geo.progress import Reporter
 
 #: set before the last event of a run, ``result`` or ``error``, is written
@@ -223,9 +223,16 @@ def fail(error: CodemaeError, *, as_json: bool, as_events: bool, code: str | Non
     say(f"error: {error.text(spelling)}")
     LOG.note(f"error: {error.text(spelling)}")
     LOG.trace(error)
+    tell_notes(error)
     if as_json:
         print_json({"error": {**fields, **extra}})
     raise typer.Exit(1)
+
+
+def tell_notes(error: BaseException) -> None:
+    """What was noted of an error on its way, such as that finished rows are kept."""
+    for note in getattr(error, "__notes__", ()):
+        say(f"note: {render(note, Spelling.of_this_command())}")
 
 
 def command(function: F) -> F:
@@ -247,10 +254,11 @@ def command(function: F) -> F:
             fail(error, as_json=as_json, as_events=as_events)
         except BrokenPipeError:
             raise typer.Exit(130) from None
-        except KeyboardInterrupt:
+        except KeyboardInterrupt as interrupt:
             if as_events:
                 emit("error", code="interrupted", message="interrupted", hint=None)
             say("interrupted; nothing half-written was left")
+            tell_notes(interrupt)
             raise typer.Exit(130) from None
         except (typer.Exit, typer.Abort):
             raise

@@ -19,6 +19,7 @@ Progress = Annotated[
 ]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace existing outputs.")]
+Resume = Annotated[bool, typer.Option("--resume", help="Go on where the same run was stopped, to the same bytes.")]
 DryRun = Annotated[
     bool,
     typer.Option("--dry-run", help="Show grid, windows and memory, and write nothing."),

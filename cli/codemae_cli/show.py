@@ -77,7 +77,12 @@ def run_job(
         if dry_run:
             plan = job.estimate()
         else:
-            result = job.run(arguments["output"], overwrite=arguments["overwrite"])
+            result = job.run(
+                arguments["output"],
+                overwrite=arguments["overwrite"],
+                resume=arguments.get("resume", False),
+                keep=arguments["progress"] != "json",  # a program that cancels a run has no use for its rows
+            )
     finally:
         close(reporter)
     json_, progress = arguments["json_"], arguments["progress"]

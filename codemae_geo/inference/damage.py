@@ -17,6 +17,7 @@ from codemae_geo.inference.job import MapResult, combine_regions, crop_to_aoi, o
 from codemae_geo.inference.maps import MapJob
 from codemae_geo.inference.predictor import Predictor
 from codemae_geo.inference.request import Bounds, RunOptions, SceneLike, SceneRequest, Target, as_request
+from codemae_geo.outputs import FolderStaging
 from codemae_geo.progress import Reporter
 from codemae_geo.raster.align import Overlap, overlap, same_scene, target_grid
 from codemae_geo.raster.env import gdal_env
@@ -119,11 +120,11 @@ class DamageJob(MapJob):
         calibrated = self.package.contract.building_calibration is not None
         return self.options.probabilities or (calibrated and self.buildings is not None)
 
-    def _write(self, folder: Path) -> tuple[dict[str, Path], dict[str, Any]]:
+    def _write(self, staging: FolderStaging) -> tuple[dict[str, Path], dict[str, Any]]:
         self._find_offset()
-        outputs, summary = self._write_map(folder)
+        outputs, summary = self._write_map(staging)
         calibration = self.package.contract.building_calibration
-        outputs["vector"] = folder / f"{self.task.stem}.gpkg"
+        outputs["vector"] = staging.folder / f"{self.task.stem}.gpkg"
         with GeoPackageWriter(outputs["vector"]) as package:
             if self.buildings is not None:
                 with self.reporter.stage("buildings", len(self.buildings)):
@@ -174,6 +175,7 @@ def map_damage(
     aoi: str | Path | None = None,
     options: RunOptions | None = None,
     overwrite: bool = False,
+    resume: bool = False,
     reporter: Reporter | None = None,
 ) -> MapResult:
     """Map building damage from a scene before and a scene after an event.
@@ -194,6 +196,7 @@ def map_damage(
         grid, dst_crs, res, bounds, aoi: where, see :class:`Target`.
         options: see :class:`RunOptions`.
         overwrite: allow a folder with content.
+        resume: go on where a run for the same folder was stopped, to the same bytes.
         reporter: told stages, progress, decisions and warnings.
 
     Returns:
@@ -216,7 +219,7 @@ def map_damage(
         options=options,
         reporter=reporter,
     )
-    return job.run(out, overwrite=overwrite)
+    return job.run(out, overwrite=overwrite, resume=resume)
 
 
 def check_sensors(contract: ModelContract, post_sensor: str | None) -> None:

@@ -20,6 +20,7 @@ from codemae_geo.inference.finite import placed
 from codemae_geo.inference.job import Job, MapResult, combine_regions, open_package
 from codemae_geo.inference.predictor import WindowNetwork
 from codemae_geo.inference.request import Bounds, RunOptions, SceneLike, Target, as_request
+from codemae_geo.outputs import FolderStaging
 from codemae_geo.progress import Reporter
 from codemae_geo.raster.align import crop, target_grid
 from codemae_geo.raster.env import gdal_env
@@ -146,7 +147,8 @@ class DetectJob(Job[DetectionNetwork]):
         """See :meth:`Job.estimate`."""
         return self._estimate(0, 0, 0)
 
-    def _write(self, folder: Path) -> tuple[dict[str, Path], dict[str, Any]]:
+    def _write(self, staging: FolderStaging) -> tuple[dict[str, Path], dict[str, Any]]:
+        folder = staging.folder
         reporter = self.reporter
         with reporter.stage("predict", len(self.plan)):
             boxes, stats = find_boxes(self)

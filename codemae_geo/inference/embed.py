@@ -20,7 +20,7 @@ from codemae_geo.inference.request import Bounds, RunOptions, SceneLike, Target,
 from codemae_geo.inference.runtimes.base import Program
 from codemae_geo.models.encoder import Encoder, find_encoder
 from codemae_geo.models.hivit import PATCH
-from codemae_geo.outputs import check_space
+from codemae_geo.outputs import FolderStaging, check_space
 from codemae_geo.progress import Reporter
 from codemae_geo.raster.align import target_grid
 from codemae_geo.raster.env import gdal_env
@@ -156,7 +156,8 @@ class EmbedJob(Job[FeatureNetwork]):
         # features hardly deflate, where the estimate counts on one half
         return 2 * estimate_bytes(self.cells, self.predictor.channels, self.dtype) + estimate_bytes(self.cells, 3)
 
-    def _write(self, folder: Path) -> tuple[dict[str, Path], dict[str, Any]]:
+    def _write(self, staging: FolderStaging) -> tuple[dict[str, Path], dict[str, Any]]:
+        folder = staging.folder
         reporter = self.reporter
         check_space(folder, self._disk_bytes)
         outputs = {"embedding": folder / "embedding.tif", "components": folder / "components.tif"}

@@ -12,7 +12,6 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, ClassVar, Generic, TypeVar
 
@@ -25,6 +24,7 @@ from codemae_geo import __version__
 from codemae_geo.classes import ClassTable
 from codemae_geo.errors import InputError, ModelError, OutputError, number, param
 from codemae_geo.inference import engine
+from codemae_geo.inference.journal import clear, now
 from codemae_geo.inference.predictor import WindowNetwork
 from codemae_geo.inference.request import RunOptions, SceneRequest
 from codemae_geo.inference.runtimes import Choice, Network, Program, choose_runtime, load_network
@@ -131,6 +131,7 @@ class Job(ABC, Generic[Windows]):
         self.region = region
         self.facts = dict(facts or {})
         self.parameters = dict(parameters or {})
+        self.created = now()
         self._reads = [*(name for scene in scenes for name in scene.names), *reads]
         self.conversions = [
             decide_conversion(scene, request, spec.family, spec.unit, reporter)
@@ -167,20 +168,28 @@ class Job(ABC, Generic[Windows]):
     def estimate(self) -> dict[str, Any]:
         """What the run will take: grid, windows, memory and disk, before a run."""
 
-    def run(self, out: str | Path, *, overwrite: bool = False) -> MapResult:
+    def run(self, out: str | Path, *, overwrite: bool = False, resume: bool = False, keep: bool = False) -> MapResult:
         """Run the model over the scenes and write the output folder.
 
         Args:
             out: folder to create.
             overwrite: allow a folder with content.
+            resume: go on where a run of the same job for the same folder was stopped, to the same bytes; where none
+                was, begin. Only maps of classes are kept by strips; other jobs begin again.
+            keep: what is finished stays when this run is interrupted or fails, as it does when it is killed.
 
         Raises:
-            InputError: not one pixel could be analysed.
+            InputError: not one pixel could be analysed; or the run that was stopped there is another one.
             OutputError: the folder has content or holds an input, or the disk is full.
         """
-        with gdal_env(), FolderStaging(out, overwrite=overwrite) as staging:
+        with gdal_env(), FolderStaging(out, overwrite=overwrite, resume=resume) as staging:
             self._protect_inputs(staging.path)
-            outputs, summary = self._write(staging.folder)
+            try:
+                outputs, summary = self._write(staging)
+            except BaseException as error:
+                self._tell_of_kept(staging, error, keep=keep)
+                raise
+            clear(staging)
             outputs = {**outputs, "summary": staging.folder / "summary.json"}
             final = {kind: staging.path / path.name for kind, path in outputs.items()}
             summary["outputs"] = {kind: path.name for kind, path in final.items()}
@@ -191,8 +200,36 @@ class Job(ABC, Generic[Windows]):
             return MapResult(staging.path, final, summary)
 
     @abstractmethod
-    def _write(self, folder: Path) -> tuple[dict[str, Path], dict[str, Any]]:
-        """Write everything but the summary into a hidden folder; files by kind, and the summary."""
+    def _write(self, staging: FolderStaging) -> tuple[dict[str, Path], dict[str, Any]]:
+        """Write everything but the summary into the hidden folder; files by kind, and the summary."""
+
+    def _tell_of_kept(self, staging: FolderStaging, error: BaseException, *, keep: bool) -> None:
+        """Keep the finished rows of a run that failed, and say so, or let them go."""
+        if not staging.kept:
+            return
+        if keep:
+            error.add_note(
+                f"what is finished is kept: the same command with {param('resume')} goes on from there, and"
+                " `codemae clean` removes it"
+            )
+        else:
+            staging.forget()
+
+    def identity(self) -> dict[str, Any]:
+        """What makes a run another one: a run that goes on with finished rows must agree in all of it."""
+        plan = self.plan
+        files = [*(name for scene in self.scenes for name in scene.names), *map(str, filter(None, self._reads))]
+        return {
+            "version": __version__,
+            "task": self.task.name,
+            "model": self.package.sha256,
+            "device": self.predictor.runtime.describe(),
+            "parameters": self.parameters,
+            "conversions": [c.as_dict() for c in self.conversions],
+            "grid": describe_grid(self.grid),
+            "windows": [*plan.window, len(plan.row_starts), len(plan.col_starts)],
+            "inputs": {name: fingerprint(name) for name in dict.fromkeys(files)},
+        }
 
     # -- what subclasses share
 
@@ -229,14 +266,14 @@ class Job(ABC, Generic[Windows]):
                 {s.role: [{"file": Path(f.name).name, **fingerprint(f.name)} for f in s.files] for s in self.scenes}
             ),
             "PARAMETERS": json.dumps(self.parameters, default=str),
-            "DATE": datetime.now(UTC).isoformat(timespec="seconds"),
+            "DATE": self.created.isoformat(timespec="seconds"),
         }
 
     def describe(self, stats: engine.EngineStats) -> dict[str, Any]:
         """What every summary tells: task, model, inputs, grid, parameters, device, windows, versions."""
         return {
             "task": self.task.name,
-            "created": datetime.now(UTC).isoformat(timespec="seconds"),
+            "created": self.created.isoformat(timespec="seconds"),
             "model": describe_model(self.package),
             "inputs": {
                 s.role: describe_scene(s, c, self.grid) for s, c in zip(self.scenes, self.conversions, strict=True)

@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 from codemae_geo.classes import NODATA
 from codemae_geo.inference import engine
 from codemae_geo.inference.job import Job
+from codemae_geo.inference.journal import Journal
 from codemae_geo.inference.predictor import Predictor
-from codemae_geo.outputs import check_space
+from codemae_geo.outputs import FolderStaging, check_space
 from codemae_geo.raster.write import RasterWriter, encode_probability, estimate_bytes
 from codemae_geo.tiling.area import pixel_area_m2
 from codemae_geo.vector.geopackage import GeoPackageWriter
@@ -39,23 +40,30 @@ class MapJob(Job[Predictor]):
         """Whether the run writes one band per class, to be kept or for a later step."""
         return self.options.probabilities
 
-    def _sink(self, folder: Path) -> Any:
+    def _sink(self, folder: Path, journal: Journal) -> Any:
         """What takes the finished rows, made for a folder: a :class:`MapSink`, or what has its face."""
-        return MapSink(self, folder)
+        return MapSink(self, folder, journal)
 
-    def _write_map(self, folder: Path) -> tuple[dict[str, Path], dict[str, Any]]:
+    def _write_map(self, staging: FolderStaging) -> tuple[dict[str, Path], dict[str, Any]]:
         """Run the network over the grid and write class, confidence and (if asked) probability rasters.
+
+        Rows that an earlier run has finished are taken as they are, see :class:`Journal`.
 
         Returns:
             The rasters by kind, and the base of the summary.
 
         Raises:
-            InputError: not one pixel could be analysed.
+            InputError: not one pixel could be analysed; or the rows are of another run.
             OutputError: the disk is full.
         """
         reporter = self.reporter
-        check_space(folder, estimate_bytes(self.grid, self._band_count))
-        with self.open_readers() as readers, self._sink(folder) as sink:
+        journal = Journal(staging, self.identity())
+        self.created = journal.created
+        if not journal.resumed:
+            check_space(staging.folder, estimate_bytes(self.grid, self._band_count))
+        with self.open_readers() as readers, self._sink(staging.folder, journal) as sink:
+            if sink.rows:
+                reporter.log(f"goes on at row {sink.rows} of {self.grid.shape[0]}")
             with reporter.stage("predict", len(self.plan)):
                 stats = engine.run(
                     readers,
@@ -64,9 +72,11 @@ class MapJob(Job[Predictor]):
                     sink,
                     region=self.region,
                     batch=self.predictor.batch_size,
+                    done=sink.rows,
                     reporter=reporter,
                 )
             if not sink.pixels.any():
+                staging.forget()
                 raise self.nothing_analysed()
             with reporter.stage("write"):
                 sink.close()
@@ -84,22 +94,37 @@ class MapJob(Job[Predictor]):
 class MapSink:
     """Takes finished rows from the engine: decodes them, writes them, and counts pixels and areas per class."""
 
-    def __init__(self, job: MapJob, folder: Path) -> None:
+    def __init__(self, job: MapJob, folder: Path, journal: Journal) -> None:
         self._job = job
+        self._journal = journal
+        #: rows that are finished
+        self.rows = 0
         self._stack = ExitStack()
         classes = job.classes
         tags = job.tags()
         stem = job.task.stem
         self.outputs = {"classes": folder / f"{stem}.tif", "confidence": folder / "confidence.tif"}
         open_ = self._stack.enter_context
-        self._classes = open_(RasterWriter.classes(self.outputs["classes"], job.grid, classes, stem, tags=tags))
-        self._confidence = open_(RasterWriter.probability(self.outputs["confidence"], job.grid, tags=tags))
+        rows: dict[str, Any] = {"tags": tags, "journal": journal.folder, "resume": journal.resumed}
+        self._classes = open_(RasterWriter.classes(self.outputs["classes"], job.grid, classes, stem, **rows))
+        self._confidence = open_(RasterWriter.probability(self.outputs["confidence"], job.grid, **rows))
         self._probabilities: RasterWriter | None = None
         if job.writes_probabilities:
             path = self.outputs["probabilities"] = folder / "probabilities.tif"
-            self._probabilities = open_(RasterWriter.probability(path, job.grid, classes.names, tags=tags))
+            self._probabilities = open_(RasterWriter.probability(path, job.grid, classes.names, **rows))
         self.pixels = np.zeros(len(classes), np.int64)
         self.area_m2 = np.zeros(len(classes))
+        if journal.resumed:
+            self._take_over()
+
+    def _take_over(self) -> None:
+        """Count the rows that an earlier run has finished in every raster, strip by strip as it did."""
+        stores = [w.store for w in (self._classes, self._confidence, self._probabilities) if w is not None]
+        done = min(store.rows for store in stores)
+        for store in stores:
+            store.truncate(done)
+        for end in self._classes.store.ends:
+            self._count(self._classes.store.read(self.rows, end)[0])
 
     def __call__(self, row: int, scores: NDArray[np.float32], analysed: NDArray[np.bool_]) -> None:
         """Take rows from ``row`` on: ``scores [channels, rows, columns]``, ``analysed [rows, columns]``."""
@@ -109,10 +134,16 @@ class MapSink:
         self._confidence.write_rows(row, encode_probability(decoded.confidence, analysed))
         if self._probabilities is not None:
             self._probabilities.write_rows(row, encode_probability(decoded.probabilities, analysed))
+        self._journal.keep()
+        self._count(labels)
+
+    def _count(self, labels: NDArray[np.uint8]) -> None:
+        """Add the next rows ``[rows, columns]`` to the pixels and areas of the classes."""
         # [classes, rows]: pixels of each class in each row
         counts = np.stack([(labels == c.value).sum(1) for c in self._job.classes])
         self.pixels += counts.sum(1)
-        self.area_m2 += counts @ pixel_area_m2(self._job.grid, np.arange(row, row + len(labels)))
+        self.area_m2 += counts @ pixel_area_m2(self._job.grid, np.arange(self.rows, self.rows + len(labels)))
+        self.rows += len(labels)
 
     def summary(self) -> dict[str, Any]:
         """Pixels and areas, of all that was analysed and by class."""

@@ -14,6 +14,7 @@ from codemae_geo.inference.job import MapResult, combine_regions, crop_to_aoi, o
 from codemae_geo.inference.maps import MapJob, ValuesSink
 from codemae_geo.inference.predictor import Predictor
 from codemae_geo.inference.request import Bounds, RunOptions, SceneLike, Target, as_request
+from codemae_geo.outputs import FolderStaging
 from codemae_geo.progress import Reporter
 from codemae_geo.raster.align import target_grid
 from codemae_geo.raster.env import gdal_env
@@ -84,10 +85,10 @@ class SegmentJob(MapJob):
         job.polygons = polygons
         return job
 
-    def _write(self, folder: Path) -> tuple[dict[str, Path], dict[str, Any]]:
-        outputs, summary = self._write_map(folder)
+    def _write(self, staging: FolderStaging) -> tuple[dict[str, Path], dict[str, Any]]:
+        outputs, summary = self._write_map(staging)
         if self.polygons:
-            outputs["vector"] = folder / f"{self.task.stem}.gpkg"
+            outputs["vector"] = staging.folder / f"{self.task.stem}.gpkg"
             summary["polygons"] = self._write_polygons(outputs, outputs["vector"])
         return outputs, summary
 
@@ -163,6 +164,7 @@ def predict(
     aoi: str | Path | None = None,
     options: RunOptions | None = None,
     overwrite: bool = False,
+    resume: bool = False,
     reporter: Reporter | None = None,
 ) -> MapResult:
     """Run a model over a scene of any size: a map of classes, or bands of values.
@@ -182,6 +184,7 @@ def predict(
         options: see :class:`RunOptions`.
         polygons: also write ``classes.gpkg``.
         overwrite: allow a folder with content.
+        resume: go on where a run for the same folder was stopped, to the same bytes.
         reporter: told stages, progress, decisions and warnings.
 
     Returns:
@@ -202,4 +205,4 @@ def predict(
         options=options,
         reporter=reporter,
     )
-    return job.run(out, overwrite=overwrite)
+    return job.run(out, overwrite=overwrite, resume=resume)

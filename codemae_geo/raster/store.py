@@ -80,6 +80,11 @@ class RowStore:
         self.rows += data.shape[1]
         self._note({"rows": self.rows, "crc32": zlib.crc32(strip.data)})
 
+    @property
+    def ends(self) -> list[int]:
+        """The row below each strip, from the top."""
+        return [line["rows"] for line in self._lines()[1:]]
+
     def truncate(self, rows: int) -> None:
         """Forget all rows from ``rows`` on, which must be the end of a strip."""
         kept = self._lines()

@@ -124,10 +124,12 @@ class RasterWriter:
         tags: metadata of the default domain (software, model, hashes, inputs, parameters); ``CLASSES``, the table as
             JSON, is added.
         overwrite: replace an existing file and its side-cars.
+        journal: folder for the rows, in which they outlive a run that is killed; None hides them beside ``path``.
+        resume: go on with the rows that are in ``journal``.
 
     Raises:
         OutputError: the file exists and ``overwrite`` is false; the folder is missing or read-only; disk full.
-        ValueError: the grid has no CRS.
+        ValueError: the grid has no CRS, or the rows in ``journal`` are of another raster.
     """
 
     def __init__(
@@ -138,6 +140,8 @@ class RasterWriter:
         *,
         tags: Mapping[str, str] | None = None,
         overwrite: bool = False,
+        journal: Path | None = None,
+        resume: bool = False,
     ) -> None:
         if grid.crs is None:
             raise ValueError("a raster is only written with a CRS")
@@ -149,8 +153,13 @@ class RasterWriter:
         self._staging = Staging(self.path, overwrite=overwrite)
         try:
             with self._disk_errors():
-                self._store = RowStore(
-                    self._staging.folder, "rows", count=layer.count, width=grid.shape[1], dtype=layer.dtype
+                open_ = RowStore.reopen if resume else RowStore
+                self._store = open_(
+                    journal or self._staging.folder,
+                    self.path.stem,
+                    count=layer.count,
+                    width=grid.shape[1],
+                    dtype=layer.dtype,
                 )
         except BaseException:
             self.abort()
@@ -167,10 +176,12 @@ class RasterWriter:
         tags: Mapping[str, str] | None = None,
         block: int = 512,
         overwrite: bool = False,
+        journal: Path | None = None,
+        resume: bool = False,
     ) -> RasterWriter:
         """A band of class values, 255 where nothing was analysed, styled by its table if there is one."""
         layer = Layer([name], overviews="mode", table=table, block=block)
-        return cls(path, grid, layer, tags=tags, overwrite=overwrite)
+        return cls(path, grid, layer, tags=tags, overwrite=overwrite, journal=journal, resume=resume)
 
     @classmethod
     def probability(
@@ -181,9 +192,12 @@ class RasterWriter:
         *,
         tags: Mapping[str, str] | None = None,
         overwrite: bool = False,
+        journal: Path | None = None,
+        resume: bool = False,
     ) -> RasterWriter:
         """Bands of probabilities as :func:`encode_probability` makes them."""
-        return cls(path, grid, Layer(names, probability=True), tags=tags, overwrite=overwrite)
+        layer = Layer(names, probability=True)
+        return cls(path, grid, layer, tags=tags, overwrite=overwrite, journal=journal, resume=resume)
 
     @classmethod
     def features(
@@ -213,6 +227,12 @@ class RasterWriter:
     ) -> RasterWriter:
         """Three uint8 bands that are shown as red, green and blue, 0 where there is nothing."""
         return cls(path, grid, Layer(names, nodata=0, rgb=True), tags=tags, overwrite=overwrite)
+
+    @property
+    def store(self) -> RowStore:
+        """The rows that are written."""
+        assert self._store is not None
+        return self._store
 
     def write_rows(self, row0: int, data: NDArray[Any]) -> None:
         """Append rows, which are then stored and journalled.
@@ -276,7 +296,7 @@ class RasterWriter:
             self.abort()
 
     def _make_cog(self, store: RowStore) -> None:
-        source, target = self._staging.folder / "rows.vrt", self._staging.folder / self.path.name
+        source, target = store.path.with_suffix(".vrt"), self._staging.folder / self.path.name
         layer, table = self.layer, self.layer.table
         # the side-cars may get lost on the way; the file itself still knows its classes
         own = {"CLASSES": json.dumps(table.as_list())} if table is not None else {}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
+from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
 
@@ -36,6 +37,7 @@ class GeoPackageWriter:
         self._file = self._staging.folder / self.path.name
         self._layers: dict[str, str] = {}  # name -> geometry type
         self._styles: dict[str, str] = {}
+        self._moment: str | None = None  # what its layers say of when they were made
 
     def append(
         self,
@@ -67,7 +69,8 @@ class GeoPackageWriter:
         geometry_type = self._layers.get(layer, geometry_type)
         if not new and frame.empty:
             return
-        with self._disk_errors():
+        self._moment = _moment((tags or {}).get("DATE")) or self._moment
+        with self._disk_errors(), _dated(self._moment):
             pyogrio.write_dataframe(
                 frame,
                 self._file,
@@ -93,7 +96,7 @@ class GeoPackageWriter:
         try:
             if self._layers:
                 with self._disk_errors():
-                    write_layer_styles(self._file, {**self._styles, **(styles or {})})
+                    write_layer_styles(self._file, {**self._styles, **(styles or {})}, self._moment)
                     self._staging.publish(self.path.name)
         finally:
             self.abort()
@@ -121,6 +124,21 @@ class GeoPackageWriter:
             raise
         except _WRITE_ERRORS as error:
             raise write_failure(error, self.path) from error
+
+
+def _moment(date: str | None) -> str | None:
+    """An ISO date in the form that GeoPackages hold."""
+    return date and datetime.fromisoformat(date).astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.000Z")
+
+
+@contextmanager
+def _dated(moment: str | None) -> Iterator[None]:
+    """Have GDAL take a moment for the present, so that a file made again is the same file."""
+    pyogrio.set_gdal_config_options({"OGR_CURRENT_DATE": moment})
+    try:
+        yield
+    finally:
+        pyogrio.set_gdal_config_options({"OGR_CURRENT_DATE": None})
 
 
 @contextmanager

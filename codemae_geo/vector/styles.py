@@ -17,12 +17,13 @@ CREATE TABLE IF NOT EXISTS layer_styles (
 """
 
 
-def write_layer_styles(gpkg: Path, styles: Mapping[str, str]) -> None:
+def write_layer_styles(gpkg: Path, styles: Mapping[str, str], moment: str | None = None) -> None:
     """Store the default QGIS style of layers.
 
     Args:
         gpkg: an existing GeoPackage.
         styles: layer name -> QML.
+        moment: the time to write, ``2026-01-31T12:00:00.000Z``; None is the present.
 
     Raises:
         sqlite3.Error: the file is not a GeoPackage or the disk is full.
@@ -43,3 +44,6 @@ def write_layer_styles(gpkg: Path, styles: Mapping[str, str]) -> None:
                 " styleQML, styleSLD, useAsDefault, description, owner) VALUES ('', '', ?, ?, ?, ?, '', 1, ?, '')",
                 (layer, geometry[0] if geometry else None, layer, qml, f"default style of {layer}"),
             )
+        if moment is not None:
+            connection.execute("UPDATE layer_styles SET update_time = ?", (moment,))
+            connection.execute("UPDATE gpkg_contents SET last_change = ? WHERE table_name = 'layer_styles'", (moment,))

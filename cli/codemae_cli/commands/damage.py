@@ -19,6 +19,7 @@ codemae damage --pre before.tif --post after.tif -o out
 codemae damage --pre pre/*.tif --post post/*.tif --footprints buildings.gpkg -o out
 codemae damage --pre pre.tif --post sar.tif --post-sensor sar --model damage-sar.safetensors -o out
 codemae damage --pre pre.tif --post post.tif --aoi town.geojson --tta --dry-run -o out
+codemae damage --pre pre.tif --post post.tif -o out --resume
 """
 
 
@@ -71,6 +72,7 @@ def damage(
     progress: o.Progress = "auto",
     quiet: o.Quiet = False,
     overwrite: o.Overwrite = False,
+    resume: o.Resume = False,
     dry_run: o.DryRun = False,
 ) -> None:
     """Map building damage from a scene before and a scene after an event.

@@ -58,6 +58,7 @@ def predict(
     progress: o.Progress = "auto",
     quiet: o.Quiet = False,
     overwrite: o.Overwrite = False,
+    resume: o.Resume = False,
     dry_run: o.DryRun = False,
 ) -> None:
     """Run a model over a scene of any size: a map of classes, or bands of values.
