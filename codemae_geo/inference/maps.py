@@ -181,27 +181,49 @@ class MapSink:
 class ValuesSink:
     """Takes finished rows from the engine, writes them as they are, and keeps count, range and sum of each band."""
 
-    def __init__(self, job: MapJob, folder: Path) -> None:
+    def __init__(self, job: MapJob, folder: Path, journal: Journal) -> None:
         self._job = job
+        self._journal = journal
+        #: rows that are finished
+        self.rows = 0
         names = job.package.contract.values
         self.outputs = {"values": folder / f"{job.task.stem}.tif"}
-        self._writer = RasterWriter.features(self.outputs["values"], job.grid, names, tags=job.tags())
+        self._writer = RasterWriter.features(
+            self.outputs["values"],
+            job.grid,
+            names,
+            tags=job.tags(),
+            journal=journal.folder,
+            resume=journal.resumed,
+        )
         self.pixels = np.zeros(1, np.int64)
         self._area_m2 = 0.0
         self._least = np.full(len(names), np.inf)
         self._most = np.full(len(names), -np.inf)
         self._sum = np.zeros(len(names))
+        if journal.resumed:
+            store = self._writer.store
+            for end in store.ends:
+                values = store.read(self.rows, end)
+                self._count(values, ~np.isnan(values).all(0))
 
     def __call__(self, row: int, scores: NDArray[np.float32], analysed: NDArray[np.bool_]) -> None:
         """Take rows from ``row`` on: ``scores [bands, rows, columns]``, ``analysed [rows, columns]``."""
         self._writer.write_rows(row, np.where(analysed, scores, np.float32(np.nan)))
-        found = scores[:, analysed]
+        self._journal.keep()
+        self._count(scores, analysed)
+
+    def _count(self, values: NDArray[np.float32], analysed: NDArray[np.bool_]) -> None:
+        """Add the next rows ``[bands, rows, columns]`` to count, range, sum and area."""
+        found = values[:, analysed]
         self.pixels += found.shape[1]
         if found.size:
             self._least = np.fmin(self._least, found.min(1))
             self._most = np.fmax(self._most, found.max(1))
             self._sum += found.sum(1, dtype=np.float64)
-        self._area_m2 += float(analysed.sum(1) @ pixel_area_m2(self._job.grid, np.arange(row, row + len(analysed))))
+        rows = np.arange(self.rows, self.rows + len(analysed))
+        self._area_m2 += float(analysed.sum(1) @ pixel_area_m2(self._job.grid, rows))
+        self.rows += len(analysed)
 
     def summary(self) -> dict[str, Any]:
         """Pixels and area analysed; smallest, largest and mean value of each band."""

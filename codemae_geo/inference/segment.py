@@ -11,6 +11,7 @@ from torch import nn
 
 from codemae_geo.errors import ModelError, param
 from codemae_geo.inference.job import MapResult, combine_regions, crop_to_aoi, open_package
+from codemae_geo.inference.journal import Journal
 from codemae_geo.inference.maps import MapJob, ValuesSink
 from codemae_geo.inference.predictor import Predictor
 from codemae_geo.inference.request import Bounds, RunOptions, SceneLike, Target, as_request
@@ -104,11 +105,11 @@ class ValuesJob(SegmentJob):
         rows = 4 * self.plan.window[0] * self.plan.width * count
         return self._estimate(self.predictor.channels, rows, estimate_bytes(self.cells, count, "float32"))
 
-    def _sink(self, folder: Path) -> ValuesSink:
-        return ValuesSink(self, folder)
+    def _sink(self, folder: Path, journal: Journal) -> ValuesSink:
+        return ValuesSink(self, folder, journal)
 
-    def _write(self, folder: Path) -> tuple[dict[str, Path], dict[str, Any]]:
-        return self._write_map(folder)
+    def _write(self, staging: FolderStaging) -> tuple[dict[str, Path], dict[str, Any]]:
+        return self._write_map(staging)
 
 
 def open_prediction(

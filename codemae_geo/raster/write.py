@@ -210,10 +210,12 @@ class RasterWriter:
         tags: Mapping[str, str] | None = None,
         block: int = 512,
         overwrite: bool = False,
+        journal: Path | None = None,
+        resume: bool = False,
     ) -> RasterWriter:
         """Bands of float32 values, NaN where there is none; with ``half`` 16 bits are kept of each."""
         layer = Layer(names, dtype="float32", nodata=float("nan"), half=half, block=block)
-        return cls(path, grid, layer, tags=tags, overwrite=overwrite)
+        return cls(path, grid, layer, tags=tags, overwrite=overwrite, journal=journal, resume=resume)
 
     @classmethod
     def picture(
