@@ -173,6 +173,11 @@ def one(job: dict[str, Any]) -> dict[str, Any]:
     return row | {"cpu_seconds": round(time.process_time() - began, 1)}
 
 
+def _sets(rows: list[dict[str, Any]]) -> list[str]:
+    """The label sets that every method has been measured on."""
+    return [s for s in EPOCHS if all(any(r["method"] == m and r["labels"] == s for r in rows) for m in METHODS)]
+
+
 def draw(rows: list[dict[str, Any]], path: Path) -> None:
     """Bars with the deviation over seeds."""
     import matplotlib as mpl
@@ -181,16 +186,17 @@ def draw(rows: list[dict[str, Any]], path: Path) -> None:
     from matplotlib import pyplot as plt
 
     figure, axis = plt.subplots(figsize=(6.4, 3.4))
+    sets = _sets(rows)
     colours = ("#0072b2", "#56b4e9", "#009e73", "#999999")
     for i, (method, colour) in enumerate(zip(METHODS, colours, strict=True)):
-        for j, labels in enumerate(EPOCHS):
+        for j, labels in enumerate(sets):
             values = [r["accuracy"] for r in rows if r["method"] == method and r["labels"] == labels]
             spread = np.std(values, ddof=1) if len(values) > 1 else 0
             place = j + 0.2 * (i - 1.5)
             axis.bar(place, np.mean(values), 0.18, yerr=spread, capsize=3, color=colour, label=None if j else method)
             axis.text(place, np.mean(values) + spread + 1, f"{np.mean(values):.1f}", ha="center", fontsize=8)
-    counts = {labels: next(r["images"] for r in rows if r["labels"] == labels) for labels in EPOCHS}
-    axis.set_xticks(range(len(EPOCHS)), [f"{labels} ({counts[labels]} chips)" for labels in EPOCHS])
+    counts = {labels: next(r["images"] for r in rows if r["labels"] == labels) for labels in sets}
+    axis.set_xticks(range(len(sets)), [f"{labels} ({counts[labels]} chips)" for labels in sets])
     axis.set_ylabel("accuracy on held-out chips (%)")
     axis.set_ylim(0, 112)
     axis.legend(fontsize=8, ncols=4, loc="upper center", frameon=False)
@@ -201,10 +207,11 @@ def draw(rows: list[dict[str, Any]], path: Path) -> None:
 
 def table(rows: list[dict[str, Any]]) -> str:
     """Markdown: mean and deviation over seeds."""
-    lines = ["| method | " + " | ".join(EPOCHS) + " |", "| --- |" + " ---: |" * len(EPOCHS)]
+    sets = _sets(rows)
+    lines = ["| method | " + " | ".join(sets) + " |", "| --- |" + " ---: |" * len(sets)]
     for method in METHODS:
         cells = []
-        for labels in EPOCHS:
+        for labels in sets:
             values = [r["accuracy"] for r in rows if r["method"] == method and r["labels"] == labels]
             spread = f" ± {np.std(values, ddof=1):.2f}" if len(values) > 1 else ""
             cells.append(f"{np.mean(values):.2f}{spread}")
