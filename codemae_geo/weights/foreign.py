@@ -86,7 +86,7 @@ class OnnxModule(nn.Module):
     def __init__(self, path: str | Path) -> None:
         super().__init__()
         try:
-            import onnxruntime  # type: ignore[import-untyped]
+            import onnxruntime
         except ImportError as error:
             raise ModelError(
                 "ONNX files need onnxruntime, which cannot be imported",
