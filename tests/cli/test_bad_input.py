@@ -226,6 +226,9 @@ def test_a_full_disk(tiny_disk: Callable[[str], Path], pair: Pair, model: Path, 
     result = codemae("damage", "--pre", pair.pre, "--post", pair.post, "--model", model, "-o", disk / "out", "--quiet")
     check_refusal(result, ["disk"])
     assert ".part" not in result.err, "the hidden folder is nothing to tell of"
+    assert not (disk / "out").exists()
+    assert "--resume goes on from there" in result.err or not list(disk.iterdir())
+    assert codemae("clean", disk).code == 0
     assert list(disk.iterdir()) == []
 
 

@@ -198,7 +198,7 @@ def no_footprints(folder: Path) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("case", "words"),
     [
-        (no_table, ["--classes"]),
+        (no_table, ["hint:", "classes"]),
         (picture, ["not a class raster", "3 band"]),
         (one_value_twice, ["values must differ"]),
         (more_values, ["outside the table", "7"]),

@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ import geopandas as gpd
 import numpy as np
 import pytest
 import rasterio
+import torch
 from codemae_cli.app import app
 from codemae_train.config import shipped_recipes
 from codemae_train.methods.finetune import TASKS, load_finetune
@@ -39,6 +41,15 @@ TINY = [
 RECIPES = [f"{task}/{name}" for task in TASKS for name in shipped_recipes(task) if name != "own"]
 #: of each task, the recipe that is killed and resumed
 KILLED = ("classification/mstar", "segmentation/ddhr_sk_both", "damage/dfc25_t2")
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """As in the processes that are started here: sums of several threads are not the same bits."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 def invoke(*args: object) -> Any:

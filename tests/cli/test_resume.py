@@ -19,6 +19,7 @@ KILLS = int(os.environ.get("CODEMAE_KILLS", "10"))
 #: both runs write the same date
 DATED = {"SOURCE_DATE_EPOCH": "1700000000"}
 SIZE = (1000, 352)
+STRIPS = 31  # windows of 64 at half overlap, down 1,000 rows
 
 
 @pytest.fixture(scope="module")
@@ -91,9 +92,10 @@ def test_kills_at_random_moments(job: tuple[Path, list[str]], whole: Path) -> No
             process.kill()
             process.communicate()
             killed += process.returncode == -signal.SIGKILL
-            if process.returncode == 0:
+            if out.exists():
                 break
-            assert len(journal(out)) >= before, "a strip that was finished stays finished"
+            # all strips finished: the journal goes when the rasters are, a moment before they move into place
+            assert len(journal(out)) >= before or before == STRIPS + 1, "a strip that was finished stays finished"
         else:
             process = start(words, out)
             _, err = process.communicate()

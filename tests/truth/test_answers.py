@@ -51,7 +51,7 @@ def test_nan_that_a_detector_would_drop(here: Path) -> None:
     scene = write(here / "a.tif", np.random.default_rng(0).integers(1, 255, (3, 96, 96)).astype("u1"))
     job = detect.DetectJob.open(model, scene)
     with torch.no_grad():
-        for parameter in job.predictor.parameters():
+        for parameter in job.predictor.network._windows.parameters():
             parameter.fill_(float("nan"))
     with pytest.raises(ModelError, match="answers NaN"):
         job.run(here / "boxes")
@@ -62,7 +62,7 @@ def test_nan_features(here: Path) -> None:
     scene = write(here / "a.tif", np.random.default_rng(0).integers(1, 255, (3, 96, 96)).astype("u1"))
     job = embed.EmbedJob.open(model, scene, sensor="optical")
     with torch.no_grad():
-        for parameter in job.predictor.parameters():
+        for parameter in job.package.module.parameters():
             parameter.fill_(float("nan"))
     with pytest.raises(ModelError, match="answers NaN"):
         job.run(here / "features")

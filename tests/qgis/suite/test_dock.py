@@ -317,7 +317,7 @@ def test_failure_is_said_in_one_sentence_and_logged(ready: DamageDock, replay: S
     settle(0.2)
     assert ready.result.headline.text() == told[0] and not ready.result.log.isHidden()
     assert ready.result.chart.isHidden() and list(out.iterdir()) == []
-    error["hint"] = "leave --device at auto"
+    error |= {"hint": "leave --device at auto", "options": {"device": "--device"}}
     (replay.folder / "fail").write_text(json.dumps(error))
     run_to_end(ready)
     settle()
