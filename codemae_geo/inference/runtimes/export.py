@@ -97,6 +97,9 @@ def export(package: PackageFile, path: Path, program: Program | None = None, *, 
             "package_sha256": package.sha256,
             "probe": pack_answer(probe_answer(answer, program.kind)),
         }
+        _forget_sources(model.graph)
+        for function in model.functions:
+            _forget_sources(function)
         del model.metadata_props[:]
         for key, text in ((HEADER_KEY, contract.model_dump_json()), (PROGRAM_KEY, json.dumps(told))):
             model.metadata_props.add(key=key, value=text)
@@ -167,3 +170,16 @@ def shrink(model: Any) -> None:
         casts.append(helper.make_node("Cast", [f"{name}.half"], [name], to=TensorProto.FLOAT, name=f"{name}.cast"))
     for node in reversed(casts):
         model.graph.node.insert(0, node)
+
+
+def _forget_sources(graph: Any) -> None:
+    """Take out what the exporter notes of the code behind each node: stack traces with the paths of this machine."""
+    del graph.metadata_props[:]
+    for node in graph.node:
+        del node.metadata_props[:]
+        node.doc_string = ""
+        for attribute in node.attribute:
+            for inner in (*([attribute.g] if attribute.HasField("g") else []), *attribute.graphs):
+                _forget_sources(inner)
+    for value in getattr(graph, "value_info", ()):
+        del value.metadata_props[:]
