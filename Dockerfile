@@ -14,7 +14,7 @@ COPY codemae_geo codemae_geo
 COPY datasets datasets
 COPY train train
 COPY cli cli
-RUN uv pip install --system --no-cache torch torchvision --index-url "https://download.pytorch.org/whl/${TORCH}" \
+RUN uv pip install --system --no-cache --torch-backend "${TORCH}" torch torchvision \
     && uv pip install --system --no-cache ".[detection]"
 
 # results belong to whoever runs the container with --user

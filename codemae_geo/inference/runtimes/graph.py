@@ -119,7 +119,7 @@ class GraphNetwork:
 
 
 class OpenVinoNetwork(GraphNetwork):
-    """The graph is compiled for each size of window, which OpenVINO keeps in the cache folder."""
+    """The graph is compiled once in a run for each size of window."""
 
     def __init__(self, path: Path, contract: ModelContract, program: Program, choice: Choice) -> None:
         super().__init__(path, contract, program, choice)
