@@ -50,9 +50,11 @@ def known_models() -> list[KnownModel]:
 
 def cached_models() -> list[KnownModel]:
     """Packages that an earlier run fetched from the hub, each by the address that names it without the network."""
-    from huggingface_hub import constants, scan_cache_dir
-    from huggingface_hub.errors import CacheNotFound
-
+    try:
+        from huggingface_hub import constants, scan_cache_dir
+        from huggingface_hub.errors import CacheNotFound
+    except ImportError:  # an installation without it has fetched nothing
+        return []
     try:
         repositories = scan_cache_dir(constants.HF_HUB_CACHE).repos
     except (CacheNotFound, OSError, ValueError):
@@ -147,9 +149,15 @@ def _from_hub(address: str) -> Path:
             f"{address!r} is not a hub address",
             expected="hf:OWNER/REPO@REVISION or hf:OWNER/REPO@REVISION/FILE.safetensors",
         )
-    from huggingface_hub import hf_hub_download
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
-
+    try:
+        from huggingface_hub import hf_hub_download
+        from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+    except ImportError as error:
+        raise ModelError(
+            f"{address} is fetched by huggingface_hub, which is not installed",
+            found=str(error),
+            hint="pip install 'codemae-geo[hub]', or name a local file",
+        ) from error
     repo, revision, file = match.groups()
     try:
         here = not _hub_answers()  # the client tries for half a minute before it says that there is no network
