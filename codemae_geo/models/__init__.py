@@ -23,7 +23,6 @@ from codemae_geo.models.codemae import CoDeMAE, DualEncoder
 from codemae_geo.models.cross_scale_mae import CrossScaleEncoder, CrossScaleMAE
 from codemae_geo.models.damageformer import DamageFormer
 from codemae_geo.models.decur import DeCUR, DeCUREncoder
-from codemae_geo.models.detector import Detector
 from codemae_geo.models.encoder import encoder_config
 from codemae_geo.models.faster_rcnn import FasterRCNN
 from codemae_geo.models.hivit import HiViT
@@ -38,7 +37,6 @@ __all__ = [
     "DamageFormer",
     "DeCUR",
     "DeCUREncoder",
-    "Detector",
     "DualEncoder",
     "FasterRCNN",
     "HiViT",
@@ -52,8 +50,7 @@ ARCHITECTURES: dict[str, type[nn.Module]] = {
     "damageformer": DamageFormer,  # forward(pre, post) -> (localisation [B,2,H,W], damage [B,K,H,W])
     "segmenter": Segmenter,  # forward(image) -> [B,K,H,W]
     "upernet": UperNet,  # forward(image, or optical and SAR) -> [B,K,H,W]
-    "detector": Detector,  # forward(image) -> for each image {"boxes" [N,4], "labels" [N], "scores" [N]}; torchvision
-    "faster-rcnn": FasterRCNN,  # the same answers, mmdetection's form, as published
+    "faster-rcnn": FasterRCNN,  # forward(image) -> for each image {"boxes" [N,4], "labels" [N], "scores" [N]}
     "classifier": HiViT,  # num_classes=K, num_outs=1: forward(image) -> [B,K]
     "codemae": CoDeMAE,  # forward(rgb, sar) -> the losses of pretraining
     "cross-scale-mae": CrossScaleMAE,  # forward(image) -> the losses of pretraining
@@ -62,6 +59,11 @@ ARCHITECTURES: dict[str, type[nn.Module]] = {
     "decur-encoder": DeCUREncoder,  # forward(image of each stream) -> [B,F] of each
     "encoder": DualEncoder,  # forward(optical, sar) -> (optical [B,D], sar [B,D])
     "backbone": HiViT,  # num_outs=3|4|5: forward(image) -> list of maps, finest first
+}
+
+#: architectures that packages of earlier versions name, and what to do about them
+RETIRED: dict[str, str] = {
+    "detector": "its form could not load published weights; train again: codemae finetune detection (faster-rcnn)",
 }
 
 
@@ -77,6 +79,12 @@ def build(architecture: str, config: Mapping[str, Any] | None = None) -> nn.Modu
         ModelError: unknown architecture, unknown or missing key, or a value that cannot be used.
     """
     config = dict(config or {})
+    if architecture in RETIRED and architecture not in ARCHITECTURES:
+        raise ModelError(
+            f"the architecture {architecture!r} is of an earlier version",
+            found=architecture,
+            hint=RETIRED[architecture],
+        )
     if architecture not in ARCHITECTURES:
         raise _unknown("architecture", architecture, list(ARCHITECTURES))
     cls = ARCHITECTURES[architecture]

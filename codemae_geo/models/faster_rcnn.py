@@ -31,7 +31,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from codemae_geo.errors import ModelError
-from codemae_geo.models.detector import load_torchvision
 from codemae_geo.models.encoder import TOKENIZER, Sensor, encoder_config
 from codemae_geo.models.hivit import HiViT, Modality
 
@@ -49,6 +48,21 @@ HEAD_STD = (0.1, 0.1, 0.2, 0.2)
 BOX_WEIGHT = 10.0
 #: boxes grow or shrink in one decoding by this factor at most
 _MAX_LOG_RATIO = abs(math.log(16 / 1000))
+
+
+def load_torchvision() -> Any:
+    """The module torchvision.
+
+    Raises:
+        ModelError: it is not installed, or does not fit the torch that is.
+    """
+    try:
+        import torchvision
+    except (ImportError, RuntimeError) as error:
+        raise ModelError(
+            "object detection needs torchvision", found=str(error), hint="pip install 'codemae-geo[detection]'"
+        ) from error
+    return torchvision
 
 
 class Assignment(NamedTuple):

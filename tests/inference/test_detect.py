@@ -18,13 +18,14 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from rasterio.transform import Affine, from_origin
 from shapely.geometry import box
-from support.packages import CLASSES, BrightSquares, make_detector
+from support.packages import CLASSES, BrightSquares, make_detector, rename_architecture
 from support.scenes import SMALL, make_model, write_raster
 
 from codemae_geo import models
 from codemae_geo.errors import InputError, ModelError
-from codemae_geo.inference.detect import Boxes, detect, suppress
+from codemae_geo.inference.detect import EDGE, Boxes, detect, place, suppress
 from codemae_geo.inference.request import RunOptions
+from codemae_geo.tiling import plan_tiles
 from codemae_geo.weights.verify import verify_package
 
 ORIGIN = (366000.0, 4104000.0)
@@ -176,6 +177,69 @@ def test_the_threshold_can_be_changed(fake: Path, tmp_path: Path) -> None:
         found(fake, scene, tmp_path / "none", score_threshold=1.5)
 
 
+def seen_by_windows(objects: NDArray[np.float64], size: tuple[int, int], window: int, overlap: float) -> Boxes:
+    """What a detector without errors makes of a scene: in every window the visible part of every object."""
+    plan = plan_tiles(*size, window, overlap, blend="none")
+    parts = []
+    for i, row in enumerate(plan.row_starts):
+        for j, col in enumerate(plan.col_starts):
+            local = objects - [col, row, col, row]
+            visible = np.clip(local, 0, [plan.window[1], plan.window[0]] * 2)
+            shown = ((visible[:, 2:] - visible[:, :2]) > 0).all(1)
+            # a part of an object scores lower than all of it, as a rule: the share that is visible
+            share = (visible[:, 2:] - visible[:, :2]).prod(1) / (local[:, 2:] - local[:, :2]).prod(1)
+            found = Boxes(visible, np.arange(len(objects)), share, np.zeros(len(objects), bool))
+            parts.append(place(found[shown], plan, i, j))
+    boxes = Boxes.join(parts)
+    return boxes[suppress(boxes)]
+
+
+@given(
+    window=st.integers(48, 200),
+    overlap=st.floats(0.15, 0.85),
+    size=st.tuples(st.integers(40, 420), st.integers(40, 420)),
+    share=st.floats(0.1, 1.0),
+    seed=st.integers(0, 2**31),
+)
+@settings(max_examples=150, deadline=None, derandomize=True)
+def test_objects_across_window_borders_are_found_exactly_once(
+    window: int, overlap: float, size: tuple[int, int], share: float, seed: int
+) -> None:
+    """Over window, overlap and object size: whatever fits into the overlap of two windows is there once, to the pixel.
+
+    Each object is a class of its own, so nothing but :func:`place` and duplicates of itself can take it away.
+    """
+    plan = plan_tiles(*size, window, overlap, blend="none")
+    steps = [np.diff(starts).max(initial=0) for starts in (plan.row_starts, plan.col_starts)]
+    room = min(side - step if step else side for side, step in zip(plan.window, steps, strict=True))
+    largest = max(int((room - 2 * EDGE - 1) * share), 1)
+    random = np.random.default_rng(seed)
+    sides = random.integers(1, largest + 1, (25, 2))
+    sides = np.minimum(sides, [size[1], size[0]])
+    # half of them lie where windows end, the others anywhere
+    corner = random.integers(0, np.array([size[1], size[0]]) - sides + 1)
+    for axis, starts in ((0, plan.col_starts), (1, plan.row_starts)):
+        edge = random.choice(starts, 12) + random.integers(0, 2, 12) * plan.window[1 - axis]
+        place_at = edge - random.integers(0, sides[:12, axis] + 1)
+        corner[:12, axis] = np.clip(place_at, 0, (size[1], size[0])[axis] - sides[:12, axis])
+    objects = np.concatenate([corner, corner + sides], 1).astype(np.float64)
+    found = seen_by_windows(objects, size, window, overlap)
+    assert sorted(found.classes.tolist()) == list(range(25))
+    assert (found.corners[np.argsort(found.classes)] == objects).all() and not found.cut.any()
+
+
+@given(window=st.integers(48, 128), overlap=st.floats(0.1, 0.7), length=st.integers(60, 300), seed=st.integers(0, 999))
+@settings(max_examples=60, deadline=None, derandomize=True)
+def test_an_object_larger_than_the_overlap_is_never_lost(window: int, overlap: float, length: int, seed: int) -> None:
+    random = np.random.default_rng(seed)
+    left, top = int(random.integers(0, 301 - length)), int(random.integers(0, 290))
+    objects = np.array([[left, top, left + length, top + 10]], np.float64)
+    found = seen_by_windows(objects, (300, 300), window, overlap)
+    assert len(found) >= 1
+    assert (found.corners[:, ::2] >= left).all() and (found.corners[:, ::2] <= left + length).all()
+    assert found.cut.all() or (len(found) == 1 and (found.corners == objects).all())
+
+
 @given(st.integers(0, 10_000), st.integers(0, 120), st.floats(0.1, 0.9))
 @settings(max_examples=40, deadline=None)
 def test_suppression_is_torchvisions(seed: int, count: int, iou: float) -> None:
@@ -221,7 +285,7 @@ def test_the_package_is_verified_like_any_other(detector: Path) -> None:
 
 def test_sides_that_do_not_divide_and_half_precision(detector: Path) -> None:
     config = {"encoder": SMALL, "num_classes": 2, "head_dim": 16, "head_hidden": 32, "min_score": 0.0}
-    module = models.build("detector", config).eval()
+    module = models.build("faster-rcnn", config).eval()
     image = torch.randn(2, 3, 70, 45)
     with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
         answers = module(image)
@@ -235,7 +299,9 @@ def test_sides_that_do_not_divide_and_half_precision(detector: Path) -> None:
 
 def test_training_reaches_the_tokenizer_also_with_an_image_without_objects() -> None:
     torch.manual_seed(0)
-    module = models.build("detector", {"encoder": SMALL, "num_classes": 2, "head_dim": 16, "head_hidden": 32}).train()
+    module = models.build(
+        "faster-rcnn", {"encoder": SMALL, "num_classes": 2, "head_dim": 16, "head_hidden": 32}
+    ).train()
     targets = [
         {"boxes": torch.tensor([[10.0, 10, 40, 50]]), "labels": torch.tensor([2])},
         {"boxes": torch.zeros(0, 4), "labels": torch.zeros(0, dtype=torch.int64)},
@@ -244,7 +310,7 @@ def test_training_reaches_the_tokenizer_also_with_an_image_without_objects() -> 
     assert set(losses) == {"objectness", "proposal", "classes", "boxes"}
     assert all(loss.isfinite() for loss in losses.values()) and losses["boxes"] > 0
     sum(losses.values()).backward()
-    assert module.encoder.patch_embed_rgb.proj.weight.grad.abs().sum() > 0
+    assert module.backbone.patch_embed_rgb.proj.weight.grad.abs().sum() > 0
     with pytest.raises(ModelError, match="needs targets"):
         module(torch.randn(1, 3, 64, 64))
 
@@ -257,6 +323,15 @@ def test_without_torchvision_there_is_one_clear_message(
     with pytest.raises(ModelError, match="needs torchvision") as error:
         detect(detector, scene, tmp_path / "out")
     assert "codemae-geo[detection]" in str(error.value)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_package_of_the_detector_before_is_refused(detector: Path, tmp_path: Path) -> None:
+    """Packages of versions before this one name an architecture that is gone; the message says what to do."""
+    old = rename_architecture(detector, tmp_path / "old.safetensors", "detector")
+    with pytest.raises(ModelError, match="of an earlier version") as error:
+        detect(old, write_raster(tmp_path / "scene.tif", size=(64, 64)), tmp_path / "out")
+    assert "codemae finetune detection" in str(error.value)
     assert not (tmp_path / "out").exists()
 
 

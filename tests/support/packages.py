@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -96,8 +97,8 @@ def make_detector(path: Path, *, fake: bool = False, **changes: Any) -> Path:
         specs = [spec.model_copy(update=plain) for spec in inputs("optical")]
     else:
         config = {"encoder": SMALL, "num_classes": 2, "head_dim": 16, "head_hidden": 32, "min_score": 0.0}
-        architecture = ArchitectureSpec(name="detector", config=config)
-        module = models.build("detector", config)
+        architecture = ArchitectureSpec(name="faster-rcnn", config=config)
+        module = models.build("faster-rcnn", config)
         specs = inputs("optical")
     contract = ModelContract(
         **{
@@ -115,3 +116,17 @@ def make_detector(path: Path, *, fake: bool = False, **changes: Any) -> Path:
         }
     )
     return save_package(path, module.state_dict(), contract)
+
+
+def rename_architecture(package: Path, path: Path, name: str) -> Path:
+    """A copy of a package whose contract names another architecture."""
+    size = int.from_bytes(package.read_bytes()[:8], "little")
+    content = package.read_bytes()[8:]
+    header = json.loads(content[:size])
+    contract = json.loads(header["__metadata__"]["codemae"])
+    contract["architecture"]["name"] = name
+    header["__metadata__"]["codemae"] = json.dumps(contract)
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % 8)
+    path.write_bytes(len(text).to_bytes(8, "little") + text + content[size:])
+    return path
