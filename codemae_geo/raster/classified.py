@@ -9,11 +9,11 @@ from typing import Any
 from xml.etree.ElementTree import ParseError
 
 import numpy as np
-import rasterio
 from rasterio.errors import RasterioError
 
 from codemae_geo.classes import ClassTable
 from codemae_geo.errors import InputError, param
+from codemae_geo.raster.reach import open_raster
 from codemae_geo.raster.source import unreadable
 from codemae_geo.styles import read_aux_xml
 
@@ -35,7 +35,7 @@ def read_classes(path: Path, classes: Classes | None = None) -> ClassTable:
         InputError: no class raster, no table, or a table that cannot be used.
     """
     try:
-        with rasterio.open(path) as raster:
+        with open_raster(str(path)) as raster:
             count, dtype, tag = raster.count, np.dtype(raster.dtypes[0]), raster.tags().get("CLASSES")
     except RasterioError as error:
         raise unreadable(str(path), error) from error

@@ -29,7 +29,7 @@ from codemae_geo.raster.env import gdal_env, is_remote
 from codemae_geo.raster.evidence import product_of, said_units
 from codemae_geo.raster.gcps import WARN_PX, GcpFit, GcpMethod, check_method, check_points, fit_points, warp_options
 from codemae_geo.raster.place import check_affine, check_earth, check_place, horizontal
-from codemae_geo.raster.reach import check_vrt
+from codemae_geo.raster.reach import open_raster
 from codemae_geo.raster.safe import product_scaling
 from codemae_geo.sensors import Array, Family, Mask, Unit
 
@@ -125,8 +125,7 @@ class OpenSource:
         try:
             option = "EMPTY_DIR" if is_remote(path) else "TRUE"
             with rasterio.Env(GDAL_DISABLE_READDIR_ON_OPEN=option), safe_threads(path):
-                raw = self._stack.enter_context(rasterio.open(path))
-                check_vrt(raw, path, name)
+                raw = self._stack.enter_context(open_raster(path, name))
                 self.raw = raw
                 self.dataset = self._georeferenced(raw, src_crs)
         except RasterioError as error:

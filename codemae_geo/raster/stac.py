@@ -11,12 +11,11 @@ from xml.sax.saxutils import escape, quoteattr
 
 import numpy as np
 import pystac
-import rasterio
 from rasterio.errors import RasterioError
 
 from codemae_geo.errors import InputError, param
 from codemae_geo.raster.env import gdal_env
-from codemae_geo.raster.reach import check_href
+from codemae_geo.raster.reach import check_href, open_raster
 from codemae_geo.sensors import Family
 
 #: asset names tried in turn when the user names none
@@ -162,7 +161,7 @@ def _stack(paths: Sequence[str], bands: Sequence[str], name: str) -> str:
     with gdal_env():
         for path in paths:
             try:
-                with rasterio.open(path) as ds:
+                with open_raster(path) as ds:
                     heads.append((ds.width, ds.height, ds.transform, ds.crs, ds.dtypes[0], ds.nodata))
                     scales.append((ds.scales[0], ds.offsets[0]))
                     points.append(ds.gcps)

@@ -19,6 +19,7 @@ from shapely.errors import ShapelyError
 
 from codemae_geo.errors import InputError, OutputError, param
 from codemae_geo.outputs import check_name
+from codemae_geo.raster.reach import check_driver, check_file
 from codemae_geo.vector.published import published_files, read_published
 
 #: column with the feature's number in its own file, by which a result is joined back to it
@@ -137,6 +138,7 @@ def _read_polygons(
         else:
             layer = _choose_layer(source, layer or named or None, what)
             info = pyogrio.read_info(source, layer=layer)
+            check_driver(info["driver"], f"the {what} {path}")
             if src_crs is None and info["crs"] is None:
                 raise InputError(
                     f"the {what} {path} has no coordinate reference system",
@@ -218,6 +220,7 @@ def polygon_parts(collection: Any) -> bool:
 def _choose_layer(source: str, layer: str | None, what: str) -> str:
     if "://" not in source and not source.startswith("/vsi") and not Path(source).exists():
         raise InputError(f"the {what} {source} does not exist")
+    check_file(source, f"the {what} {source}")
     try:
         layers = {str(name): kind for name, kind in pyogrio.list_layers(source)}
     except DataSourceError as error:

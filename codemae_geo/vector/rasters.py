@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import rasterio
 from numpy.typing import NDArray
 
 from codemae_geo.classes import NODATA, ClassTable
 from codemae_geo.errors import InputError, number
+from codemae_geo.raster.reach import open_raster
 
 
 @contextmanager
@@ -27,7 +27,7 @@ def open_confidence(path: Path | None, like: Any) -> Iterator[Any]:
     if path is None:
         yield None
         return
-    with rasterio.open(path) as source:
+    with open_raster(str(path)) as source:
         if source.shape != like.shape or not source.transform.almost_equals(like.transform):
             raise InputError(
                 f"{path} is on another grid than {like.name}",

@@ -36,6 +36,7 @@ from codemae_geo.classes import DAMAGE_CLASSES, NODATA
 from codemae_geo.errors import InputError
 from codemae_geo.raster.align import target_grid
 from codemae_geo.raster.geo import outline
+from codemae_geo.raster.reach import check_driver, check_file, open_raster
 from codemae_geo.raster.read import AlignedReader
 from codemae_geo.raster.scene import Scene
 from codemae_geo.sensors import Family, plan_conversion
@@ -159,8 +160,7 @@ def read_labels(
     if path.is_dir():
         return _sample_rasters(path, sorted(path.glob("*.tif")), grid, classes, damage)
     try:
-        with rasterio.open(path):
-            pass
+        open_raster(str(path)).close()
     except rasterio.RasterioIOError:
         return _burn(path, grid, column, classes, damage, crs, background, radius)
     return _sample_rasters(path, [path], grid, classes, damage)
@@ -196,7 +196,7 @@ def _sample_rasters(
 
 def _on_grid(path: Path, grid: GeoBox, notes: list[str]) -> tuple[NDArray[Any], NDArray[np.bool_]]:
     """Values of a label raster on a grid by nearest neighbour, and where there are any."""
-    with rasterio.open(path) as source:
+    with open_raster(str(path)) as source:
         if source.crs is None:
             raise InputError(f"the labels {path} have no coordinate reference system")
         same = source.transform.almost_equals(grid.affine, 1e-6) and source.shape == grid.shape.yx
@@ -274,7 +274,9 @@ def read_labelled(
         InputError: unreadable, empty, without CRS, or without the column.
     """
     notes: list[str] = []
+    check_file(path, f"the file {path}")
     try:
+        check_driver(pyogrio.read_info(path)["driver"], f"the file {path}")
         frame = pyogrio.read_dataframe(path)
     except (DataSourceError, DataLayerError, ValueError) as error:
         raise InputError(f"the labels {path} cannot be read", found=str(error).splitlines()[0]) from error
