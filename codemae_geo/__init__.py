@@ -12,6 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
 
+#: whether ``import codemae_geo.models`` also registers the backbones with timm. Importing timm takes seconds; a program
+#: that finds models by file or by our own names, as the command line does, says False before
+register_with_timm = True
+
 if TYPE_CHECKING:
     from codemae_geo.inference.array import predict_array
     from codemae_geo.inference.damage import map_damage
@@ -29,7 +33,16 @@ _LAZY = {
     "predict_array": "codemae_geo.inference.array",
 }
 
-__all__ = ["__version__", "detect", "embed", "load_model", "map_damage", "predict", "predict_array"]
+__all__ = [
+    "__version__",
+    "detect",
+    "embed",
+    "load_model",
+    "map_damage",
+    "predict",
+    "predict_array",
+    "register_with_timm",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -15,6 +15,7 @@ stopping.listen()  # before all that takes time to load
 import sys  # noqa: E402
 import warnings  # noqa: E402
 
+import codemae_geo  # noqa: E402
 from codemae_cli import streams  # noqa: E402
 from codemae_cli.app import app, hoist_globals, spread_values  # noqa: E402
 from codemae_cli.manners import split_own  # noqa: E402
@@ -26,6 +27,7 @@ def main() -> None:
     # rasterio's, told with a place in its code; what lacks a georeference is refused in words of ours
     warnings.filterwarnings("ignore", message="Dataset has no geotransform")
     stopping.listen()
+    codemae_geo.register_with_timm = False  # models are built by our own names, and timm takes seconds to load
     code = 0
     try:
         own, rest = split_own(sys.argv[1:])

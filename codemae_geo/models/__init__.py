@@ -1,7 +1,7 @@
 """Architectures, one readable file each, and the registry that builds them from a name and a configuration.
 
-Importing this package needs torch only. The backbones ``codemae_tiny|small|base|large`` are registered with timm as
-soon as a program has imported both; timm itself takes seconds to import and no command of ours should wait for it.
+``import codemae_geo.models`` registers the backbones with timm, so that ``timm.create_model("codemae_tiny")`` finds them.
+Without timm, or with ``codemae_geo.register_with_timm = False``, it needs torch only.
 """
 
 from __future__ import annotations
@@ -9,15 +9,12 @@ from __future__ import annotations
 import difflib
 import importlib.util
 import inspect
-import sys
-from collections.abc import Mapping, Sequence
-from importlib.abc import Loader, MetaPathFinder
-from importlib.machinery import ModuleSpec
-from types import ModuleType
+from collections.abc import Mapping
 from typing import Any
 
 from torch import nn
 
+from codemae_geo import register_with_timm
 from codemae_geo.errors import ModelError
 from codemae_geo.models.codemae import CoDeMAE, DualEncoder
 from codemae_geo.models.cross_scale_mae import CrossScaleEncoder, CrossScaleMAE
@@ -122,33 +119,5 @@ def _unknown(what: str, found: str, known: list[str]) -> ModelError:
     )
 
 
-class _RegisterAfterTimm(MetaPathFinder, Loader):
-    """Finds timm as usual, once, and has our models registered right after it has been imported."""
-
-    _real: Loader
-
-    def find_spec(
-        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
-    ) -> ModuleSpec | None:
-        if fullname != "timm":
-            return None
-        sys.meta_path.remove(self)
-        spec = importlib.util.find_spec("timm")
-        if spec is not None and spec.loader is not None:
-            self._real, spec.loader = spec.loader, self
-        return spec
-
-    def create_module(self, spec: ModuleSpec) -> ModuleType | None:
-        return self._real.create_module(spec)
-
-    def exec_module(self, module: ModuleType) -> None:
-        assert module.__spec__ is not None
-        module.__spec__.loader = module.__loader__ = self._real
-        self._real.exec_module(module)
-        import codemae_geo.models.zoo  # noqa: F401  (registers)
-
-
-if "timm" in sys.modules:
-    import codemae_geo.models.zoo  # noqa: F401  (registers)
-else:
-    sys.meta_path.insert(0, _RegisterAfterTimm())
+if register_with_timm and importlib.util.find_spec("timm") is not None:
+    from codemae_geo.models import zoo  # noqa: F401  (registers)

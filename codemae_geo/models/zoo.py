@@ -1,6 +1,6 @@
 """The backbones as timm models: ``timm.create_model("codemae_base")``, with ``features_only`` and all.
 
-Nothing needs to import this module: :mod:`codemae_geo.models` sees to it, whether timm is imported before or after.
+Importing it registers them; :mod:`codemae_geo.models` does.
 """
 
 from __future__ import annotations

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import timm.optim
 import torch
 
+import codemae_geo
 from codemae_geo.errors import ModelError
 from codemae_geo.models import DamageFormer, HiViT, Segmenter, build
 
@@ -132,9 +134,23 @@ def test_wrong_configurations_say_what_is_wrong(architecture: str, config: dict[
     assert words in str(error.value)
 
 
-def test_import_costs_torch_and_timm_only() -> None:
-    code = (
-        "import sys, codemae_geo.models; print([m for m in ('rasterio', 'geopandas', 'pyogrio') if m in sys.modules])"
-    )
-    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert result.stdout.strip() == "[]"
+def loaded(code: str, *names: str) -> list[str]:
+    """Which of the modules ``names`` a fresh interpreter has after ``code``."""
+    code = f"import sys\n{code}\nprint(*(m for m in {names} if m in sys.modules))"
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+
+
+def test_import_registers_with_timm_unless_told_not_to() -> None:
+    heavy = ("rasterio", "geopandas", "pyogrio", "timm")
+    known = "import timm\nassert timm.is_model('codemae_tiny')"
+    assert loaded(f"import codemae_geo.models\n{known}", *heavy) == ["timm"]
+    assert loaded("import codemae_geo\ncodemae_geo.register_with_timm = False\nimport codemae_geo.models", *heavy) == []
+
+
+def test_a_command_on_torch_does_not_wait_for_timm(tmp_path: Path) -> None:
+    demo = Path(codemae_geo.__file__).parent / "data" / "joplin"
+    words = ["damage", "--pre", demo / "pre.tif", "--post", demo / "post.tif", "-o", tmp_path / "out", "--dry-run"]
+    command = [sys.executable, "-X", "importtime", "-m", "codemae_cli", *map(str, words), "--runtime", "torch"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    names = {line.rsplit("|", 1)[1].strip() for line in done.stderr.splitlines() if line.startswith("import time:")}
+    assert "codemae_geo.models.hivit" in names and "timm" not in names

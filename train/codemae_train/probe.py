@@ -304,6 +304,8 @@ def _pooled(trunk: Encoder) -> Callable[[Tensor, str], Tensor]:
 def _timm(name: str, size: int, seed: int) -> Frozen:
     import timm
 
+    import codemae_geo.models.zoo  # noqa: F401  (ours are found by their names as well)
+
     pretrained = name.endswith("+")
     torch.manual_seed(seed)
     try:
