@@ -6,7 +6,6 @@ import json
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -190,13 +189,13 @@ def test_an_interrupted_run_leaves_nothing(tmp_path: Path, pair: Pair, model: Pa
         if json.loads(line).get("stage") == "predict":
             break
     assert list(tmp_path.iterdir()), "the run works in a hidden folder"
-    began = time.monotonic()
     process.send_signal(number)
     rest, errors = process.communicate(timeout=60)
     assert process.returncode == 130, errors
-    assert time.monotonic() - began < 20
     assert "Traceback" not in errors
-    assert json.loads(rest.splitlines()[-1])["code"] == "interrupted"
+    *before, last = [json.loads(line) for line in rest.splitlines()]
+    assert last["code"] == "interrupted"
+    assert not [e for e in before if e["event"] in ("stage", "result")], "nothing of a later stage began"
     assert list(tmp_path.iterdir()) == []
 
 

@@ -214,13 +214,15 @@ def test_the_end_of_stdin_ends_the_run(tmp_path: Path, slow_request: Path) -> No
     with start("-m", "codemae_cli", "engine", slow_request) as process:
         until_predicting(process)
         assert any(p.name.endswith(".part") for p in (tmp_path / "o").iterdir())
-        began = time.monotonic()
         assert process.stdin is not None
         process.stdin.close()
         out, err = wait(process)
-    assert time.monotonic() - began < 3  # a second on a machine that does nothing else
     assert process.returncode == 130
-    assert json.loads(out.splitlines()[-1])["code"] == "interrupted"
+    *before, last = [json.loads(line) for line in out.splitlines()]
+    assert last["code"] == "interrupted"
+    # it ended amid its windows: most were still to come, and nothing of a later stage began
+    assert not [e for e in before if e["event"] in ("stage", "result")]
+    assert all(e["done"] < e["total"] / 2 for e in before if e["event"] == "progress")
     assert "Traceback" not in err
     assert [p.name for p in tmp_path.iterdir()] == [slow_request.name]
 
@@ -239,10 +241,10 @@ def test_nothing_outlives_a_killed_caller(tmp_path: Path, slow_request: Path) ->
         until_predicting(process)
         process.send_signal(signal.SIGKILL)
         process.wait()
-        for _ in range(60):
+        for _ in range(600):  # a guard against hanging; the work itself would take minutes
             if not running(engine):
                 break
-            time.sleep(0.05)
+            time.sleep(0.1)
         else:
             os.kill(engine, signal.SIGKILL)
             raise AssertionError("the engine went on")
@@ -283,13 +285,10 @@ def test_the_end_of_stdin_ends_a_long_computation(tmp_path: Path) -> None:
         assert process.stdout.readline() == "stuck\n"
         time.sleep(0.3)
         assert list((tmp_path / "a/b").iterdir())
-        began = time.monotonic()
         process.stdin.close()
         out, err = wait(process)
-        seconds = time.monotonic() - began
     assert process.returncode == 130, err
-    assert json.loads(out)["code"] == "interrupted"
-    assert seconds < 3, seconds
+    assert json.loads(out)["code"] == "interrupted"  # and no "done": the call was not waited for
     assert list(tmp_path.iterdir()) == []
 
 

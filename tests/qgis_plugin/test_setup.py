@@ -7,7 +7,6 @@ import hashlib
 import os
 import shutil
 import sys
-import time
 import zipfile
 from pathlib import Path
 
@@ -110,17 +109,16 @@ def test_cancel_stops_the_tool_and_keeps_finished_steps(
         "libraries", "Installing libraries", ((sys.executable, "-c", "import time; time.sleep(60)"),), 1, 1
     )
     slow_plan = setup.Plan(plan.folder, plan.tool, plan.variant, (plan.steps[0], slow))
-    began: list[float] = []
+    asked: list[str] = []
     step: list[str] = []
 
     def is_cancelled() -> bool:
         if step[-1:] == ["libraries"]:
-            began.append(time.monotonic())
-        return len(began) > 3
+            asked.append("while the tool works")
+        return len(asked) > 3
 
-    with pytest.raises(Cancelled):
+    with pytest.raises(Cancelled):  # left alone, the tool would work for a minute and the step be done
         setup.create(slow_plan, lambda i, n, s: step.append(s.name), is_cancelled=is_cancelled)
-    assert time.monotonic() - began[3] < 1
     assert setup._marker(plan.folder)["done"] == ["environment"]
 
 
