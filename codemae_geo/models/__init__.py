@@ -1,7 +1,7 @@
 """Architectures, one readable file each, and the registry that builds them from a name and a configuration.
 
-``import codemae_geo.models`` registers the backbones with timm, so that ``timm.create_model("codemae_tiny")`` finds them.
-Without timm, or with ``codemae_geo.register_with_timm = False``, it needs torch only.
+``import codemae_geo.models`` registers the backbones with timm: ``timm.create_model("codemae_tiny")`` finds them.
+Without timm, or with ``codemae_geo.register_with_timm = False`` before, it needs torch only.
 """
 
 from __future__ import annotations
