@@ -1,7 +1,8 @@
 """Long commands, ended at random moments by every kind of end: nothing mixed, nothing half, nothing left after a rerun.
 
-The gate does :data:`FEW` of them. ``CODEMAE_KILLS=200 pytest tests/kill -s`` does more, and also the conversion of a
-published checkpoint, which is large; ``CODEMAE_KILL_SEED`` repeats a sequence, whose seed is printed.
+The gate does :data:`FEW` of them. ``CODEMAE_KILLS=200 pytest tests/kill -s`` does more, and also the slow ones: the
+demo, and the conversion of a published checkpoint; ``CODEMAE_KILL_SEED`` repeats a sequence, whose seed is printed, and
+``CODEMAE_KILL_ONLY=adapt,probe`` keeps to some commands.
 """
 
 from __future__ import annotations
@@ -19,10 +20,12 @@ from typing import Any
 import pytest
 import torch
 from support import kills
+from support.labelled import buildings, cover, scene
 from support.packages import make_detector, make_encoder
 from support.pairs import make_ospretrain
 from support.scenes import make_model, write_raster
 from support.sources import generate
+from support.towns import make_images, make_start
 
 from codemae_geo import models
 
@@ -41,9 +44,20 @@ TINY = [
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="signals to groups")
 
 
+#: a learner of a task that is done in no time
+LEARNER = [
+    "model.encoder={embed_dim: 32, mlp_depth1: 1, mlp_depth2: 1, depth: 2, num_heads: 2, fpn_dim: 16}",
+    *("model.img_size=32", "model.channels=16", "model.aux_channels=8", "train.precision=32-true"),
+    *("train.accelerator=cpu", "train.devices=1", "train.epochs=2", "train.log_every=1", "train.save_every=1"),
+    *("train.validate_every=1", "train.validate_steps=2", "train.batch=2", "data.workers=0"),
+    *("data.block=32", "data.samples=8", "augment.crop=32", "evaluate.window=32", "evaluate.stride=32"),
+]
+
+
 @dataclass
 class Long:
-    """A long command: its words, how to run it again after an end, and its output."""
+    """A long command: its words (``{place}`` is where its output goes), how to run it again after an end, and its
+    output."""
 
     words: list[Any]
     again: tuple[str, ...] = ()
@@ -66,9 +80,18 @@ def commands(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Long]:
     houses = folder / "houses.gpkg"
     squares = [box(x, 4103970, x + 6, 4103976) for x in range(366002, 366050, 8)]
     GeoDataFrame(geometry=squares, crs="EPSG:32615").to_file(houses)
+    town = folder / "town"
+    scene(town / "pre.tif")
+    scene(town / "post.tif", seed=1, shift=40)
+    buildings(town / "buildings.gpkg")
+    cover(town / "cover.tif")
+    make_start(town / "start.safetensors")
+    classified = make_images(folder / "classified")
     shutil.copy(pre, folder / "classes.tif")
     classes = write_raster(folder / "classes.tif", count=1, fill=1)
     over = ("--overwrite",)
+    event = ["--pre", town / "pre.tif", "--post", town / "post.tif"]
+    judged = ["--labels", town / "buildings.gpkg", "--column", "damage"]
     found = {
         "damage": Long(["damage", "--pre", pre, "--post", post, "--model", model, "--footprints", houses], over),
         "predict": Long(["predict", segmenter, pre], over),
@@ -84,8 +107,25 @@ def commands(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Long]:
         ),
         "pack": Long(["data", "pack", images, "--shard-size", 0.02], exact=True),
         "stats": Long(["data", "stats", images / "EarthMiss/RGB"], output=""),
+        "index": Long(["data", "index", pre, post], output="index.parquet"),
+        "finetune": Long(["finetune", "damage", *event, *judged, *LEARNER]),
+        "landcover": Long(
+            ["finetune", "segmentation", "--images", town / "pre.tif", "--labels", town / "cover.tif", *LEARNER]
+        ),
+        "adapt": Long(
+            ["adapt", *event, "--footprints", town / "buildings.gpkg", *judged, "--model", town / "start.safetensors"],
+            over,
+        ),
+        "probe": Long(
+            ["probe", encoder, classified, "--seeds", 1, "--size", 32, "--epochs", 2, "--cache", "{place}/cache"],
+            over,
+            output="probe.json",
+        ),
+        "evaluate": Long(["evaluate", town / "start.safetensors", *event, *judged], over),
+        "export": Long(["models", "export", segmenter], over, output="model.onnx"),
     }
     if COUNT > FEW:
+        found["demo"] = Long(["demo"], over)
         preset = "damageformer-base"
         from codemae_geo.weights.convert import PRESETS
 
@@ -94,12 +134,13 @@ def commands(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Long]:
         torch.save(module.state_dict(), folder / "published.pth")
         words = ["models", "convert", folder / "published.pth", "--preset", preset]
         found["convert"] = Long(words, over, output="model.safetensors")
-    return found
+    only = os.environ.get("CODEMAE_KILL_ONLY", ",".join(found)).split(",")
+    return {name: found[name] for name in only}
 
 
 def words_of(command: Long, place: Path, *more: str) -> list[str]:
     output = ["-o", str(place / command.output)] if command.output else []
-    return [*map(str, command.words), *output, *more]
+    return [str(word).replace("{place}", str(place)) for word in command.words] + [*output, *more]
 
 
 def run(command: Long, folder: Path, place: Path, *more: str) -> tuple[int, float]:
@@ -137,16 +178,17 @@ def test_ended_at_random_moments(commands: dict[str, Long], tmp_path: Path) -> N
         if name not in whole:
             place = tmp_path / f"whole-{name}"
             place.mkdir()
-            code, _ = run(command, tmp_path, place)  # the first takes longer
+            code, seconds = run(command, tmp_path, place)
             assert code == 0, (name, (tmp_path / "err").read_text())
             files = tree(place), names(place)
             shutil.rmtree(place)
-            place.mkdir()
-            _, seconds = run(command, tmp_path, place)
-            shutil.rmtree(place)
+            if COUNT > FEW:  # the first takes longer
+                place.mkdir()
+                _, seconds = run(command, tmp_path, place)
+                shutil.rmtree(place)
             whole[name] = (seconds, *files)
         found = [f"{number} {name}: {fault}" for fault in end_one(command, whole[name], rng, tmp_path)]
-        print(f"{number} {name}", *found, sep="\n", flush=True)
+        print(f"{number} {name}, {whole[name][0]:.1f} s", *found, sep="\n", flush=True)
         faults += found
     print(f"{len(faults)} faults")
     assert not faults, "\n".join(faults)
@@ -192,10 +234,11 @@ def end_one(
         if missing and number != signal.SIGKILL:
             faults.append(f"{what}: half an output, without {missing}")
     more = list(command.again) if any(place.iterdir()) else []
-    if command.words[0] == "pretrain":
+    trains = command.words[0] in ("pretrain", "finetune")
+    if trains:
         more = ["--resume"] if (place / "out/checkpoint.pt").is_file() else ["--overwrite"]
     code, _ = run(command, folder, place, *more)
-    if code != 0 and not (command.words[0] == "pretrain" and "trained to its end" in (folder / "err").read_text()):
+    if code != 0 and not (trains and "trained to its end" in (folder / "err").read_text()):
         faults.append(f"{what}, then again: exit code {code}, {(folder / 'err').read_text()[-1000:]}")
     if hidden(place):
         faults.append(f"{what}, then again: left {hidden(place)}")

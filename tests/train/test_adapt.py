@@ -15,18 +15,13 @@ from codemae_cli.app import app
 from codemae_train.adapt import Features, choose_strength, cross_validate, fit, folds, forgetting, suggest_next
 from shapely.geometry import box
 from support.labelled import buildings, scene
+from support.towns import make_start
 from typer.testing import CliRunner
 
 from codemae_geo.classes import DAMAGE_CLASSES
-from codemae_geo.models import build
 from codemae_geo.weights.package import (
-    ArchitectureSpec,
-    InputSpec,
-    ModelContract,
-    class_specs,
     load_package,
     read_contract,
-    save_package,
 )
 
 ENCODER = {"embed_dim": 32, "mlp_depth1": 1, "mlp_depth2": 1, "depth": 2, "num_heads": 2, "fpn_dim": 16, "img_size": 32}
@@ -115,21 +110,7 @@ def town(tmp_path_factory: pytest.TempPathFactory) -> Path:
     points.iloc[:9].assign(damage="odd").to_file(folder / "odd.geojson")
     points.iloc[:9].translate(1, 0).to_frame("geometry").assign(damage=1).to_file(folder / "far.geojson")
     frame.drop(columns="geometry").to_csv(folder / "table.csv")
-    torch.manual_seed(0)
-    config = {"encoder": ENCODER, "pre": "optical", "post": "optical"}
-    image: dict[str, Any] = {"family": "optical", "bands": ["red", "green", "blue"], "unit": "uint8"}
-    image |= {"mean": [100.0] * 3, "std": [50.0] * 3}
-    contract = ModelContract(
-        name="start",
-        description="random",
-        task="damage",
-        architecture=ArchitectureSpec(name="damageformer", config=config),
-        inputs=[InputSpec(name="pre", **image), InputSpec(name="post", **image)],
-        classes=class_specs(DAMAGE_CLASSES),
-        window=64,
-        licence="none",
-    )
-    save_package(folder / "start.safetensors", build("damageformer", config).state_dict(), contract)
+    make_start(folder / "start.safetensors")
     return folder
 
 

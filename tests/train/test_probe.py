@@ -16,6 +16,7 @@ from safetensors.torch import load_file
 from support.copies import make
 from support.packages import make_encoder
 from support.scenes import run_codemae
+from support.towns import make_images
 
 from codemae_geo.errors import InputError, ModelError
 from codemae_geo.metrics.features import average_precision
@@ -80,14 +81,7 @@ def test_published_shots(shared: Path) -> None:
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two classes that differ in brightness, 20 images each, 40 x 40."""
-    root = tmp_path_factory.mktemp("classes")
-    rng = np.random.default_rng(0)
-    for name, level in (("dark", 70), ("light", 180)):
-        (root / name).mkdir()
-        for i in range(20):
-            pixels = np.clip(rng.normal(level, 25, (40, 40, 3)), 0, 255).astype(np.uint8)
-            Image.fromarray(pixels).save(root / name / f"{i}.png")
-    return root
+    return make_images(tmp_path_factory.mktemp("classes"))
 
 
 @pytest.fixture(scope="module")
