@@ -72,15 +72,14 @@ def accuracy(table: Table) -> float:
 
 
 def kappa(table: Table) -> float:
-    """Cohen's kappa."""
-    total = table.sum()
-    chance = table.sum(0) @ table.sum(1) / total**2
-    return float((accuracy(table) - chance) / (1 - chance))
+    """Cohen's kappa; nan without pixels, and where chance alone agrees everywhere (labels and answers are one class)."""
+    chance = _share(table.sum(0) @ table.sum(1), table.sum() ** 2)
+    return float(_share(accuracy(table) - chance, 1 - chance))
 
 
 def frequency_weighted_iou(table: Table) -> float:
-    """IoU weighted by how often each class occurs, absent ones without weight."""
-    return float(np.nansum(table.sum(1) / table.sum() * iou(table)))
+    """IoU weighted by how often each class occurs, absent ones without weight; nan without pixels."""
+    return float(np.nansum(_share(table.sum(1), table.sum()) * iou(table))) if table.any() else float("nan")
 
 
 @dataclass
@@ -124,8 +123,8 @@ def map_figures(table: Table, names: Sequence[str]) -> dict[str, Any]:
         "macc": mean(columns["recall"]),
         "mf1": mean(columns["f1"]),
         "accuracy": accuracy(table),
-        "kappa": kappa(table) if table.sum() else float("nan"),
-        "fwiou": frequency_weighted_iou(table) if table.sum() else float("nan"),
+        "kappa": kappa(table),
+        "fwiou": frequency_weighted_iou(table),
         "absent": [name for name, count in zip(names, pixels, strict=True) if not count],
         "per_class": {
             name: {key: None if np.isnan(v[i]) else float(v[i]) for key, v in columns.items()}

@@ -168,3 +168,12 @@ def test_without_torchmetrics_the_way_out_is_named() -> None:
     )
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert "pip install 'codemae-geo[train]'" in out
+
+
+def test_one_class_everywhere_leaves_kappa_undefined() -> None:
+    table = np.zeros((3, 3))
+    assert np.isnan([maps.kappa(table), maps.accuracy(table), maps.frequency_weighted_iou(table)]).all()
+    table[1, 1] = 50
+    assert np.isnan(maps.kappa(table)) and maps.accuracy(table) == maps.frequency_weighted_iou(table) == 1
+    table[1, 2] = 50  # half of it answered otherwise: no better than chance
+    assert maps.kappa(table) == 0
