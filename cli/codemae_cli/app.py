@@ -30,7 +30,8 @@ from codemae_cli.commands import (
     qgis_setup,
 )
 from codemae_cli.console import fail
-from codemae_cli.manners import LOG, Command, Group, read_settings
+from codemae_cli.helping import Command, Group
+from codemae_cli.manners import LOG, read_settings
 from codemae_geo.errors import CodemaeError
 
 app = typer.Typer(
@@ -43,7 +44,8 @@ app = typer.Typer(
     help=(
         "Optical and SAR rasters to maps people act on.\n\n"
         "Global options work before or after a command: --json, --progress auto|plain|json|none, --quiet, "
-        "--overwrite, --dry-run. Every option has a variable, CODEMAE_DAMAGE_WINDOW for `codemae damage --window`. "
+        "--overwrite, --dry-run. Every option can come from an environment variable: CODEMAE_DAMAGE_WINDOW=512 is "
+        "`codemae damage --window 512`. "
         "Exit codes: 0 done, 1 failed with a message, 2 wrong usage, 130 interrupted."
     ),
     epilog="Start with: codemae demo",
@@ -101,8 +103,8 @@ app.command("clean", epilog=clean.EXAMPLES)(clean.clean)
 app.command("doctor", epilog=doctor.EXAMPLES)(doctor.doctor)
 app.command("qgis-setup", epilog=qgis_setup.EXAMPLES)(qgis_setup.qgis_setup)
 app.command("engine", epilog=engine.EXAMPLES, hidden=True)(engine.engine)
-app.add_typer(models.app, name="models")
-app.add_typer(data.app, name="data")
+app.add_typer(models.app, name="models", cls=Group)
+app.add_typer(data.app, name="data", cls=Group)
 for _registered in (*app.registered_commands, *models.app.registered_commands, *data.app.registered_commands):
     _registered.cls = Command
 

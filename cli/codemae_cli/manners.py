@@ -1,4 +1,4 @@
-"""Options of the whole program: the log, the settings file, and the order in which help shows the options."""
+"""Options of the whole program: the settings file and the log."""
 
 from __future__ import annotations
 
@@ -12,78 +12,9 @@ from pathlib import Path
 from typing import Any, TextIO
 
 import typer
-from typer.core import TyperCommand, TyperGroup
 
 from codemae_geo.errors import InputError, OutputError
 from codemae_geo.progress import Reporter
-
-#: heading of the help -> parameters below it; ``pre_`` and ``post_`` before a name make no difference
-PANELS: dict[str, tuple[str, ...]] = {
-    "Where": ("grid", "dst_crs", "res", "resampling", "bounds", "aoi", "src_crs", "gcps"),
-    "Scenes": ("sensor", "bands", "unit", "nodata", "assets", "stretch"),
-    "How": ("model", "window", "overlap", "blend", "tta", "device", "precision", "batch_size", "workers"),
-    "Buildings": ("footprints", "footprints_crs", "only_near_buildings", "near_distance"),
-    "What is shown": ("json", "progress", "quiet", "dry_run", "help"),
-}
-#: heading of the list of commands -> commands below it
-COMMANDS: dict[str, tuple[str, ...]] = {
-    "Maps": ("demo", "checkpair", "damage", "predict", "detect", "embed", "buildings"),
-    "Training": ("pretrain", "finetune", "adapt", "probe", "evaluate", "analyze"),
-    "Models and data": ("models", "data", "info"),
-    "Upkeep": ("clean", "doctor", "qgis-setup"),
-}
-
-
-def panel_of(name: str) -> str:
-    """The heading that a parameter stands below in the help.
-
-    >>> panel_of("post_nodata"), panel_of("dst_crs"), panel_of("output")
-    ('Scenes', 'Where', 'Options')
-    """
-    plain = name.rstrip("_")
-    for title, names in PANELS.items():
-        if plain in names or plain.removeprefix("pre_").removeprefix("post_") in names:
-            return title
-    return "Options"
-
-
-class Command(TyperCommand):
-    """A command whose help shows its options in groups."""
-
-    def format_options(self, ctx: Any, formatter: Any) -> None:
-        rows: dict[str, list[tuple[str, str]]] = {title: [] for title in ("Arguments", "Options", *PANELS)}
-        for param in self.get_params(ctx):
-            if hasattr(param, "show_envvar"):
-                param.show_envvar = False  # all have one, by one rule
-            record = param.get_help_record(ctx)
-            if record is not None:
-                is_argument = param.param_type_name == "argument"
-                rows["Arguments" if is_argument else panel_of(str(param.name))].append(record)
-        for title, records in rows.items():
-            if records:
-                with formatter.section(title):
-                    formatter.write_dl(records)
-
-
-class Group(TyperGroup):
-    """The program: its help shows the commands in groups."""
-
-    def format_options(self, ctx: Any, formatter: Any) -> None:
-        for param in self.get_params(ctx):
-            if hasattr(param, "show_envvar"):
-                param.show_envvar = False
-        super().format_options(ctx, formatter)
-
-    def format_commands(self, ctx: Any, formatter: Any) -> None:
-        shown = {n: c for n in self.list_commands(ctx) if (c := self.get_command(ctx, n)) is not None and not c.hidden}
-        left = [name for name in shown if not any(name in names for names in COMMANDS.values())]
-        limit = formatter.width - 6 - max(map(len, shown), default=0)
-        for title, names in {**COMMANDS, "More": tuple(left)}.items():
-            rows = [(n, shown[n].get_short_help_str(limit)) for n in names if n in shown]
-            if rows:
-                with formatter.section(title):
-                    formatter.write_dl(rows)
-
 
 # ---------------------------------------------------------------------------------------------------- settings
 

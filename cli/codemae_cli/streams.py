@@ -12,7 +12,7 @@ import os
 import re
 import sys
 from contextlib import suppress
-from typing import Any
+from typing import Any, TextIO
 
 #: whether a program reads events from stdout (``--progress json``)
 _events = False
@@ -77,6 +77,12 @@ class _Text(io.TextIOWrapper):
 
     def write(self, text: str, /) -> int:
         return super().write(printable(text))
+
+
+def drawing() -> TextIO:
+    """The terminal behind stdout for what we draw in colours ourselves; never for text from a file."""
+    sys.stdout.flush()
+    return open(1, "w", encoding=sys.stdout.encoding, errors="backslashreplace", closefd=False)
 
 
 def _take(stream: Any, descriptor: int) -> Any:

@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
+import contextlib
 import doctest
 import functools
 import http.server
 import json
+import os
+import re
 import socket
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import codemae_cli.helping
 import codemae_cli.manners
 import geopandas as gpd
 import numpy as np
 import pytest
 import rasterio
 from codemae_cli.app import app
-from codemae_cli.manners import COMMANDS, LOG, PANELS, panel_of, split_own
+from codemae_cli.helping import COMMANDS, PANELS, panel_of
+from codemae_cli.manners import LOG, split_own
 from numpy.typing import NDArray
 from support.scenes import Pair, run_codemae, write_raster
 from typer.main import get_command
@@ -50,18 +57,44 @@ def plan(pair: Pair, model: Path, *words: object, env: dict[str, str] | None = N
 
 
 def test_examples_in_docstrings() -> None:
-    assert doctest.testmod(codemae_cli.manners).failed == 0
+    for module in (codemae_cli.manners, codemae_cli.helping):
+        assert doctest.testmod(module).failed == 0
 
 
 def test_help_shows_options_and_commands_in_groups() -> None:
     text = run("damage", "--help").stdout
     headings = [line[:-1] for line in text.splitlines() if line.endswith(":") and not line.startswith(" ")]
     assert headings == ["Options", *PANELS, *(["Examples"] if "Examples" in headings else [])]
-    where = text[text.index("Where:") : text.index("Scenes:")]
+    where = text[text.index("Area and grid:") : text.index("Scenes:")]
     assert "--dst-crs" in where and "--device" not in where and "env var" not in text
     overview = run("--help").stdout
     assert [h for h in COMMANDS if f"\n{h}:\n" in overview] == list(COMMANDS)
     assert "--install-completion" in overview
+    assert "damage     Map building damage" in overview and "..." not in overview[overview.index("Maps:") :]
+
+
+@pytest.mark.parametrize("width", [80, 120])
+@pytest.mark.parametrize("words", [["--help"], ["damage", "--help"], ["evaluate", "--help"], ["models", "--help"]])
+def test_help_on_a_terminal_is_drawn_in_panels(words: list[str], width: int) -> None:
+    """Run behind a pseudo terminal: every group is a panel that fits, and nothing of its words is lost."""
+    pty = pytest.importorskip("pty", reason="no pseudo terminals on this system")
+    ours, theirs = pty.openpty()
+    env = {**os.environ, "COLUMNS": str(width), "TERM": "xterm"}
+    process = subprocess.Popen([sys.executable, "-m", "codemae_cli", *words], stdout=theirs, env=env)
+    os.close(theirs)
+    shown = b""
+    with contextlib.suppress(OSError):  # which is how Linux ends a terminal
+        while part := os.read(ours, 65536):
+            shown += part
+    os.close(ours)
+    assert process.wait(60) == 0
+    lines = [re.sub(r"\x1b\[[0-9;]*m", "", line) for line in shown.decode().splitlines()]
+    titles = [line.split()[1] for line in lines if line.startswith("╭")]
+    plain = run(*words).stdout
+    headings = [line[:-1].split()[0] for line in plain.splitlines() if re.fullmatch(r"[A-Z][a-z ]+:", line)]
+    assert titles == [h for h in headings if h not in ("Examples", "Example")]
+    assert max(len(line) for line in lines if line[:1] in "╭│╰") <= width
+    assert set(re.findall(r"--[a-z-]+", plain)) <= set(re.findall(r"--[a-z-]+", "\n".join(lines)))
 
 
 def test_every_name_of_a_group_is_an_option_somewhere() -> None:
@@ -69,7 +102,7 @@ def test_every_name_of_a_group_is_an_option_somewhere() -> None:
     flat = [c for top in commands.values() for c in (top, *getattr(top, "commands", {}).values())]
     names = {p.name.rstrip("_") for c in flat for p in c.params} | {"help"}
     assert {n for group in PANELS.values() for n in group} - names == set()
-    assert panel_of("pre_bands") == "Scenes" and panel_of("json_") == "What is shown"
+    assert panel_of("pre_bands") == "Scenes" and panel_of("json_") == "Reporting"
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])

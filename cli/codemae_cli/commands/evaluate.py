@@ -18,6 +18,8 @@ codemae evaluate landcover.safetensors loveda --root data/loveda --split val --f
 codemae evaluate damage-tiny-optical --pre before.tif --post after.tif --labels labels.gpkg -o out
 """
 
+OWN = "Your own labels"
+
 
 @command
 def evaluate(
@@ -33,14 +35,21 @@ def evaluate(
         Literal["engine", "published"],
         typer.Option(help="engine: as maps are made; published: logits of windows averaged, as in the papers."),
     ] = "engine",
-    pre: Annotated[list[Path] | None, typer.Option(help="Scene before, of a damage model. May be repeated.")] = None,
-    post: Annotated[list[Path] | None, typer.Option(help="Scene after. May be repeated.")] = None,
-    images: Annotated[list[Path] | None, typer.Option(help="Scene of a segmentation model. May be repeated.")] = None,
-    labels: Annotated[
-        Path | None, typer.Option(help="Labels of the scenes: raster, polygons or points, any CRS.")
+    pre: Annotated[
+        list[Path] | None, typer.Option(help="Scene before, of a damage model. May be repeated.", rich_help_panel=OWN)
     ] = None,
-    column: Annotated[str | None, typer.Option(help="Column that holds the class.")] = None,
-    footprints: Annotated[Path | None, typer.Option(help="Building outlines to count buildings by.")] = None,
+    post: Annotated[list[Path] | None, typer.Option(help="Scene after. May be repeated.", rich_help_panel=OWN)] = None,
+    images: Annotated[
+        list[Path] | None, typer.Option(help="Scene of a segmentation model. May be repeated.", rich_help_panel=OWN)
+    ] = None,
+    labels: Annotated[
+        Path | None,
+        typer.Option(help="Labels of the scenes: raster, polygons or points, any CRS.", rich_help_panel=OWN),
+    ] = None,
+    column: Annotated[str | None, typer.Option(help="Column that holds the class.", rich_help_panel=OWN)] = None,
+    footprints: Annotated[
+        Path | None, typer.Option(help="Building outlines to count buildings by.", rich_help_panel=OWN)
+    ] = None,
     save: Annotated[
         Path | None, typer.Option(help="Also write the package with the calibration that was fitted here.")
     ] = None,

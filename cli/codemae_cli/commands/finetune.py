@@ -20,6 +20,8 @@ codemae finetune segmentation/loveda data.root=LoveDA --from encoder.safetensors
 torchrun --nproc-per-node 8 -m codemae_cli finetune segmentation/loveda data.root=LoveDA --from runs/base
 """
 
+OWN = "Your own labels"
+
 
 @command
 def finetune(
@@ -34,14 +36,23 @@ def finetune(
     ] = None,
     images: Annotated[
         list[Path] | None,
-        typer.Option(metavar="SCENE", help="Scene to learn from, a file or a folder of tiles; repeat."),
+        typer.Option(
+            metavar="SCENE", help="Scene to learn from, a file or a folder of tiles; repeat.", rich_help_panel=OWN
+        ),
     ] = None,
-    pre: Annotated[list[Path] | None, typer.Option(metavar="SCENE", help="Scene before the event; repeat.")] = None,
-    post: Annotated[list[Path] | None, typer.Option(metavar="SCENE", help="Scene after it, in the same order.")] = None,
+    pre: Annotated[
+        list[Path] | None, typer.Option(metavar="SCENE", help="Scene before the event; repeat.", rich_help_panel=OWN)
+    ] = None,
+    post: Annotated[
+        list[Path] | None, typer.Option(metavar="SCENE", help="Scene after it, in the same order.", rich_help_panel=OWN)
+    ] = None,
     labels: Annotated[
-        list[Path] | None, typer.Option(metavar="FILE", help="Raster, polygons or points; one for all scenes, or each.")
+        list[Path] | None,
+        typer.Option(
+            metavar="FILE", help="Raster, polygons or points; one for all scenes, or each.", rich_help_panel=OWN
+        ),
     ] = None,
-    column: Annotated[str | None, typer.Option(help="Column of the class.")] = None,
+    column: Annotated[str | None, typer.Option(help="Column of the class.", rich_help_panel=OWN)] = None,
     start: Annotated[
         str | None, typer.Option("--from", metavar="WEIGHTS", help="Pretraining run, encoder, checkpoint or package.")
     ] = None,

@@ -18,14 +18,19 @@ codemae probe run/encoder.safetensors dfc20 --root data/dfc20 --modality sar --s
 codemae probe timm:resnet18+ mstar --root data/mstar --method knn
 """
 
+IMAGES = "Images"
+
 
 @command
 def probe(
     model: Annotated[str, typer.Argument(help="Package by name or file, or timm:NAME (timm:NAME+ with its weights).")],
     dataset: Annotated[str, typer.Argument(help="A public dataset by name, or a folder with one folder per class.")],
-    root: Annotated[Path | None, typer.Option(help="Folder of the public dataset [default: data].")] = None,
+    root: Annotated[
+        Path | None, typer.Option(help="Folder of the public dataset [default: data].", rich_help_panel=IMAGES)
+    ] = None,
     modality: Annotated[
-        Literal["optical", "sar", "both"] | None, typer.Option(help="Images to use [default: all that fit].")
+        Literal["optical", "sar", "both"] | None,
+        typer.Option(help="Images to use [default: all that fit].", rich_help_panel=IMAGES),
     ] = None,
     method: Annotated[Literal["linear", "knn", "both"], typer.Option(help="How features are read.")] = "both",
     shots: Annotated[
@@ -33,10 +38,18 @@ def probe(
         typer.Option(help="k: the first k x classes of the shuffled list; below 1 a share of it. May be repeated."),
     ] = None,
     seeds: Annotated[int, typer.Option(min=1, help="Runs, seeded 0, 1, ...")] = 5,
-    train_split: Annotated[str | None, typer.Option(help="Split to learn from [default: the published one].")] = None,
-    test_split: Annotated[str | None, typer.Option(help="Split to score on [default: the published one].")] = None,
-    sensor: Annotated[Literal["optical", "sar"], typer.Option(help="What the images of a folder are.")] = "optical",
-    size: Annotated[int, typer.Option(min=32, help="Side that images are resized to, in pixels.")] = 224,
+    train_split: Annotated[
+        str | None, typer.Option(help="Split to learn from [default: the published one].", rich_help_panel=IMAGES)
+    ] = None,
+    test_split: Annotated[
+        str | None, typer.Option(help="Split to score on [default: the published one].", rich_help_panel=IMAGES)
+    ] = None,
+    sensor: Annotated[
+        Literal["optical", "sar"], typer.Option(help="What the images of a folder are.", rich_help_panel=IMAGES)
+    ] = "optical",
+    size: Annotated[
+        int, typer.Option(min=32, help="Side that images are resized to, in pixels.", rich_help_panel=IMAGES)
+    ] = 224,
     epochs: Annotated[int, typer.Option(min=1, help="Epochs of the linear probe.")] = 50,
     cache: Annotated[
         Path | None, typer.Option(help="Folder that features are kept in [default: ~/.cache/codemae/features].")
