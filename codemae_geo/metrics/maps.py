@@ -72,7 +72,7 @@ def accuracy(table: Table) -> float:
 
 
 def kappa(table: Table) -> float:
-    """Cohen's kappa; nan without pixels, and where chance alone agrees everywhere (all labels and answers one class)."""
+    """Cohen's kappa; nan without pixels, and where chance alone agrees everywhere (one class is all there is)."""
     chance = _share(table.sum(0) @ table.sum(1), table.sum() ** 2)
     return float(_share(accuracy(table) - chance, 1 - chance))
 
