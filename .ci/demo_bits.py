@@ -11,10 +11,10 @@ from pathlib import Path
 
 os.environ["OMP_NUM_THREADS"] = "1"
 
-import rasterio  # noqa: E402
+import rasterio
 
-import codemae_geo  # noqa: E402
-from codemae_geo.inference.request import RunOptions  # noqa: E402
+import codemae_geo
+from codemae_geo.inference.request import RunOptions
 
 data = Path(codemae_geo.__file__).parent / "data" / "joplin"
 with tempfile.TemporaryDirectory() as folder:
