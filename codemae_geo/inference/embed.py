@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -17,9 +17,9 @@ from codemae_geo.inference.components import SPREAD, RunningCovariance
 from codemae_geo.inference.job import Job, MapResult, combine_regions, crop_to_aoi, whole_cells
 from codemae_geo.inference.predictor import WindowNetwork
 from codemae_geo.inference.request import Bounds, RunOptions, SceneLike, Target, as_request
+from codemae_geo.inference.runtimes import installed
 from codemae_geo.inference.runtimes.base import Program
-from codemae_geo.models.encoder import Encoder, find_encoder
-from codemae_geo.models.hivit import PATCH
+from codemae_geo.inference.runtimes.graph import export_path, exported_program, is_exported
 from codemae_geo.outputs import FolderStaging, check_space
 from codemae_geo.progress import Reporter
 from codemae_geo.raster.align import target_grid
@@ -29,13 +29,16 @@ from codemae_geo.raster.rows import iter_rows
 from codemae_geo.raster.scene import expand_paths
 from codemae_geo.raster.write import RasterWriter, estimate_bytes
 from codemae_geo.tasks import TASKS, Task
-from codemae_geo.weights import InputSpec, ModelContract, ModelPackage, load_model
+from codemae_geo.weights import InputSpec, ModelContract, PackageFile, resolve
+from codemae_geo.weights import open_package as read_package
 
 SensorFamily = Literal["optical", "sar"]
 FeatureType = Literal["float16", "float32"]
 
 #: pixels of a cell along either axis, finest last
 STRIDES = (32, 16, 8, 4)
+#: stride of a HiViT's last block
+PATCH = 16
 #: side of the file's tiles in cells: a tile holds every band, so it is as small as a COG allows
 BLOCK = 128
 #: rows of cells that are projected at once, in float64
@@ -99,8 +102,7 @@ class EmbedJob(Job[FeatureNetwork]):
                 option="stride",
             )
         with gdal_env(), reporter.stage("check"):
-            package = load_model(model)
-            backbone = find_backbone(package, stride)
+            package, backbone = find_backbone(model, stride)
             names = [request.paths] if isinstance(request.paths, str | Path) else request.paths
             info = inspect(expand_paths(names, "image")[0])
             spec = choose_input(package.contract, backbone, sensor, info, bands_asked=request.bands is not None)
@@ -236,7 +238,7 @@ def embed(
 
     Raises:
         InputError, OutputError: as :func:`codemae_geo.map_damage`.
-        ModelError: no backbone in the package, or none for the sensor.
+        ModelError: no backbone in the package, or none for the sensor; or it is not exported and PyTorch is missing.
     """
     job = EmbedJob.open(
         model,
@@ -252,31 +254,73 @@ def embed(
     return job.run(out, overwrite=overwrite)
 
 
-def find_backbone(package: ModelPackage, stride: int) -> Encoder:
-    """The encoder of a package: the network itself, or its part.
+@dataclass(frozen=True)
+class Backbone:
+    """What a package has features of.
+
+    Args:
+        sensors: families of the scenes that it takes.
+        strides: pixels of a cell of its maps.
+    """
+
+    sensors: Sequence[str]
+    strides: Sequence[int]
+
+
+def find_backbone(model: str | Path, stride: int) -> tuple[PackageFile, Backbone]:
+    """A package, and what its backbone can be asked for: the network itself or its part, or what was exported of it.
 
     Raises:
-        ModelError: it has none, or no map of the stride.
+        ModelError: it has none, or no map of the stride; or only PyTorch could run it, which is not installed.
     """
-    encoder = find_encoder(package.module)
-    if encoder is None:
+    path = resolve(model)
+    package: PackageFile
+    if is_exported(path) or not installed("torch"):
+        package = read_package(path)
+        backbone = _exported_backbone(package)
+    else:
+        from codemae_geo.models.encoder import find_encoder
+        from codemae_geo.weights.package import load_package
+
+        package = loaded = load_package(path)
+        encoder = find_encoder(loaded.module)
+        backbone = Backbone(encoder.sensors, encoder.strides) if encoder is not None else Backbone((), ())
+    if not backbone.sensors:
         raise ModelError(
             f"the model {package.contract.name} has no backbone to take features from",
             found=f"architecture {package.contract.architecture.name}",
             expected="a package with a backbone, such as the encoder.safetensors of codemae pretrain",
         )
-    if stride not in encoder.strides:
+    if stride not in backbone.strides:
         raise ModelError(
             f"the backbone of {package.contract.name} has no features of stride {stride}",
-            expected=param("stride", " or ".join(map(str, encoder.strides))),
+            expected=param("stride", " or ".join(map(str, backbone.strides))),
             option="stride",
         )
-    return encoder
+    return package, backbone
+
+
+def _exported_backbone(package: PackageFile) -> Backbone:
+    """What was exported of a package: it is an exported model itself, or such lie beside it."""
+    beside = {export_path(package, Program("features", s, n)) for s in ("optical", "sar") for n in STRIDES}
+    files = [package.path] if package.path.suffix == ".onnx" else [*beside, package.path.with_suffix(".onnx")]
+    programs = [exported_program(file) for file in files if is_exported(file)]
+    programs = [p for p in programs if p.kind == "features"]
+    if not programs:
+        raise ModelError(
+            f"no features of the model {package.contract.name} are exported, and PyTorch is not installed"
+            if package.path.suffix != ".onnx"
+            else f"{package.path.name} was not exported for features",
+            found=str(package.path),
+            expected="a file of `codemae models export`, with a sensor and a stride",
+            hint="pip install 'codemae-geo[torch]', or export it where PyTorch is",
+        )
+    return Backbone(sorted({p.sensor for p in programs if p.sensor is not None}), sorted({p.stride for p in programs}))
 
 
 def choose_input(
     contract: ModelContract,
-    backbone: Encoder,
+    backbone: Backbone,
     sensor: SensorFamily | None,
     info: dict[str, Any],
     *,

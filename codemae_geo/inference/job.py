@@ -151,9 +151,10 @@ class Job(ABC, Generic[Windows]):
                     f"the grid has {gsd:.3g} m per pixel; {contract.name} was trained on {spec.gsd[0]:g} to"
                     f" {spec.gsd[1]:g} m: expect poor results, or choose another {param('res')} or {param('model')}",
                 )
-        choice = choose_runtime(options.runtime, options.device, options.precision, package=package)
+        program = program or Program.of(contract)
+        choice = choose_runtime(options.runtime, options.device, options.precision, package=package, program=program)
         reporter.log(f"device: {choice.describe()}")
-        self.predictor = network(load_network(package, program or Program.of(contract), choice), choice)
+        self.predictor = network(load_network(package, program, choice), choice)
         height, width = (side // stride for side in grid.shape.yx)
         window = (options.window or contract.window) // stride
         overlap = contract.overlap if options.overlap is None else options.overlap

@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any, ClassVar
-
-from torch import nn
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from codemae_geo.errors import ModelError, param
 from codemae_geo.inference.job import MapResult, combine_regions, crop_to_aoi, open_package
@@ -15,6 +13,7 @@ from codemae_geo.inference.journal import Journal
 from codemae_geo.inference.maps import MapJob, ValuesSink
 from codemae_geo.inference.predictor import Predictor
 from codemae_geo.inference.request import Bounds, RunOptions, SceneLike, Target, as_request
+from codemae_geo.inference.runtimes.graph import is_exported
 from codemae_geo.outputs import FolderStaging
 from codemae_geo.progress import Reporter
 from codemae_geo.raster.align import target_grid
@@ -23,7 +22,11 @@ from codemae_geo.raster.write import estimate_bytes
 from codemae_geo.tasks import TASKS, Task
 from codemae_geo.weights import ModelContract, PackageFile, resolve
 from codemae_geo.weights import open_package as read_package
-from codemae_geo.weights.foreign import ClassLike, InputLike, is_foreign, wrap
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from codemae_geo.weights.foreign import ClassLike, InputLike
 
 
 class SegmentJob(MapJob):
@@ -112,6 +115,13 @@ class ValuesJob(SegmentJob):
         return self._write_map(staging)
 
 
+def is_foreign(model: str | Path | PackageFile | nn.Module) -> bool:
+    """Whether ``model`` is anything but a package or the name, file or address of one, exported or not."""
+    if isinstance(model, str | Path):
+        return Path(model).suffix.lower() in (".onnx", ".json") and not is_exported(model)
+    return not isinstance(model, PackageFile)
+
+
 def open_prediction(
     model: str | Path | PackageFile | nn.Module,
     scene: SceneLike,
@@ -128,9 +138,12 @@ def open_prediction(
     """The job of :func:`predict`, open and checked; arguments and errors are those of :func:`predict`."""
     options = options or RunOptions()
     told = inputs is not None or classes or values or contract is not None
+    foreign = is_foreign(model)
     if isinstance(model, PackageFile):
         package = model
-    elif is_foreign(model):
+    elif foreign:
+        from codemae_geo.weights.foreign import wrap
+
         package = wrap(model, inputs, classes, values, contract=contract)
     elif told:
         raise ModelError(
@@ -144,7 +157,7 @@ def open_prediction(
     if package.contract.task == "regression":
         kind = ValuesJob
     # 16 bits keep two or three digits of a value, and nobody has measured what they do to a model from elsewhere
-    if options.precision == "auto" and (kind is ValuesJob or is_foreign(model)):
+    if options.precision == "auto" and (kind is ValuesJob or foreign):
         options = replace(options, precision="float32")
     return kind.open(package, scene, polygons=polygons, target=target, options=options, reporter=reporter)
 

@@ -45,6 +45,10 @@ def known_models() -> list[KnownModel]:
         for path in sorted(folder.glob("*.safetensors")) if folder.is_dir() else ():
             name = path.stem.replace("_", "-")
             found[name] = KnownModel(name, path, origin)
+        for path in sorted(folder.glob("*.onnx")) if folder.is_dir() else ():
+            name = path.stem.replace("_", "-")  # an exported model whose package is elsewhere
+            if not path.with_suffix(".safetensors").exists() and _task_of(path) is not None:
+                found[name] = KnownModel(name, path, origin)
     return sorted(found.values(), key=lambda m: m.name)
 
 

@@ -87,8 +87,10 @@ class BrightSquares(nn.Module):
         return found
 
 
-def make_detector(path: Path, *, fake: bool = False, **changes: Any) -> Path:
-    """A detection package: random Faster R-CNN, or :class:`BrightSquares` (whoever loads it registers the name)."""
+def make_detector(path: Path, *, fake: bool = False, loud: bool = False, **changes: Any) -> Path:
+    """A detection package: random Faster R-CNN, ``loud`` with weights that tell boxes apart, or :class:`BrightSquares`
+    (whoever loads it registers the name).
+    """
     torch.manual_seed(0)
     if fake:
         architecture = ArchitectureSpec(name="bright-squares", config={})
@@ -99,6 +101,11 @@ def make_detector(path: Path, *, fake: bool = False, **changes: Any) -> Path:
         config = {"encoder": SMALL, "num_classes": 2, "head_dim": 16, "head_hidden": 32, "min_score": 0.0}
         architecture = ArchitectureSpec(name="faster-rcnn", config=config)
         module = models.build("faster-rcnn", config)
+        if loud:
+            with torch.no_grad():
+                for parameter in module.parameters():
+                    if parameter.dim() > 1:
+                        parameter.mul_(3)
         specs = inputs("optical")
     contract = ModelContract(
         **{

@@ -29,6 +29,7 @@ def detect(
     ] = None,
     window: o.Window = None,
     overlap: o.Overlap = None,
+    runtime: o.Runtime = "auto",
     device: o.Device = "auto",
     precision: o.Precision = "auto",
     batch_size: o.BatchSize = None,

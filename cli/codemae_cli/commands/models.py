@@ -199,13 +199,14 @@ def export_(
     """
     from codemae_geo.inference.runtimes.base import Program
     from codemae_geo.inference.runtimes.export import export
+    from codemae_geo.inference.runtimes.graph import export_path
     from codemae_geo.weights import open_package, resolve
 
     package = open_package(resolve(model))
     program = Program.of(package.contract)
     if program.kind == "features" or sensor is not None:
         program = Program("features", sensor or package.contract.inputs[0].family, int(stride))
-    path = export(package, output or package.path.with_suffix(".onnx"), program, overwrite=overwrite)
+    path = export(package, output or export_path(package, program), program, overwrite=overwrite)
     if json_:
         print_json({"path": str(path), "runtime": to, "bytes": path.stat().st_size, "program": program.as_dict()})
     else:

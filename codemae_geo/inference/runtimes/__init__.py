@@ -6,7 +6,7 @@ graph inside of it, so nothing outside needs torch.
 """
 
 from codemae_geo.inference.runtimes.base import Choice, Network, OutOfMemory, Program
-from codemae_geo.inference.runtimes.choose import DEVICES, PRECISIONS, RUNTIMES, choose_runtime, load_network
+from codemae_geo.inference.runtimes.choose import DEVICES, PRECISIONS, RUNTIMES, choose_runtime, installed, load_network
 
 __all__ = [
     "DEVICES",
@@ -17,5 +17,6 @@ __all__ = [
     "OutOfMemory",
     "Program",
     "choose_runtime",
+    "installed",
     "load_network",
 ]

@@ -9,6 +9,7 @@ from typing import Any, Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from codemae_geo.errors import ModelError
 from codemae_geo.weights.contract import ModelContract
 
 
@@ -96,6 +97,23 @@ class Choice:
     def describe(self) -> str:
         """One line such as ``cpu, bfloat16, openvino (AVX-512 BF16)``."""
         return f"{self.device}, {self.precision}, {self.runtime} ({self.reason})"
+
+
+def narrowed(contract: ModelContract, program: Program) -> ModelContract:
+    """The contract as a program sees it: features are made of one image, the first of their sensor, called ``image``.
+
+    Raises:
+        ModelError: the model has no input of the sensor.
+    """
+    if program.kind != "features":
+        return contract
+    found = [spec for spec in contract.inputs if spec.family == program.sensor]
+    if not found:
+        raise ModelError(
+            f"the model {contract.name} does not take {program.sensor} scenes",
+            expected=" or ".join(sorted({spec.family for spec in contract.inputs})),
+        )
+    return contract.model_copy(update={"inputs": [found[0].model_copy(update={"name": "image"})]})
 
 
 def gates(contract: ModelContract) -> bool:

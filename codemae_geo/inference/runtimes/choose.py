@@ -28,7 +28,12 @@ _NEEDS = {
 
 
 def choose_runtime(
-    runtime: str = "auto", device: str = "auto", precision: str = "auto", *, package: PackageFile | None = None
+    runtime: str = "auto",
+    device: str = "auto",
+    precision: str = "auto",
+    *,
+    package: PackageFile | None = None,
+    program: Program | None = None,
 ) -> Choice:
     """Choose runtime, device and precision.
 
@@ -40,6 +45,7 @@ def choose_runtime(
         device: one of :data:`DEVICES`; ``auto`` takes cuda, then mps, then cpu.
         precision: ``auto`` takes bfloat16 where the hardware multiplies it natively, else float32.
         package: what is to be run; None asks what torch would do, or without torch the first that is installed.
+        program: what of the package is to be run; None is what its task says.
 
     Raises:
         InputError: a name is unknown, the device is not there, the runtime is not installed or lacks the precision.
@@ -52,10 +58,10 @@ def choose_runtime(
     ):
         if asked not in known:
             raise InputError(f"unknown {name} {asked!r}", expected=", ".join(known), option=name)
-    if runtime != "auto" and not _installed(runtime):
+    if runtime != "auto" and not installed(runtime):
         raise InputError(
             f"the runtime {runtime} is not installed",
-            found=", ".join(name for name in _NEEDS if _installed(name)) or "none",
+            found=", ".join(name for name in _NEEDS if installed(name)) or "none",
             hint=f"{_NEEDS[runtime][1]}, or leave {param('runtime')} at auto",
             option="runtime",
         )
@@ -67,7 +73,7 @@ def choose_runtime(
             option="device",
         )
     if runtime == "auto":
-        runtime, why = _automatic(device, package)
+        runtime, why = _automatic(device, package, program)
     else:
         why = "asked for"
     if runtime == "torch":
@@ -108,28 +114,36 @@ def load_network(package: PackageFile, program: Program, choice: Choice) -> Netw
 
         loaded = package if isinstance(package, ModelPackage) else load_package(package.path)
         return TorchNetwork(loaded.module, package.contract, program, choice)
-    from codemae_geo.inference.runtimes.graph import find_export, load_graph
+    from codemae_geo.inference.runtimes.graph import export_path, find_export, load_graph
 
     path = find_export(package, program)
     if path is None:
+        if not installed("torch"):
+            raise ModelError(
+                f"the model {package.contract.name} is not exported for this, and PyTorch, which would run it, is not"
+                " installed",
+                found=str(package.path),
+                expected=f"an exported model, such as {export_path(package, program).name} beside it",
+                hint=f"{_NEEDS['torch'][1]}, or export it where PyTorch is: `codemae models export`",
+            )
         from codemae_geo.inference.runtimes.export import export_cached
 
         path = export_cached(package, program)
     return load_graph(path, package.contract, program, choice)
 
 
-def _automatic(device: str, package: PackageFile | None) -> tuple[str, str]:
+def _automatic(device: str, package: PackageFile | None, program: Program | None) -> tuple[str, str]:
     from codemae_geo.inference.runtimes.graph import find_export
 
-    exported = package is not None and find_export(package, None) is not None
+    exported = package is not None and find_export(package, program or Program.of(package.contract)) is not None
     own = package is not None and package.path.suffix == ".onnx" and not hasattr(package, "module")
-    torch = _installed("torch") and not own
+    torch = installed("torch") and not own
     if torch and (device in ("cuda", "mps") or (device == "auto" and _gpu())):
         return "torch", "a GPU"
     if exported or not torch:
         why = "a CPU, and the model is exported" if exported else "torch is not installed"
         for name in ("openvino", "onnx"):
-            if _installed(name):
+            if installed(name):
                 return name, why
     if torch:
         return (
@@ -151,7 +165,8 @@ def _torch(device: str, precision: str, why: str) -> Choice:
     return Choice("torch", chosen.device.type, kind, f"{why}; {chosen.reason}")
 
 
-def _installed(runtime: str) -> bool:
+def installed(runtime: str) -> bool:
+    """Whether the library of a runtime is there; it is not imported."""
     return find_spec(_NEEDS[runtime][0]) is not None
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import warnings
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +12,20 @@ import torch
 from torch import Tensor, nn
 
 from codemae_geo.cache import cache_folder
-from codemae_geo.errors import InputError, ModelError
-from codemae_geo.inference.runtimes.base import Program
-from codemae_geo.inference.runtimes.graph import PROGRAM_KEY, pack_answer, probe_answer, probe_windows
+from codemae_geo.errors import InputError, ModelError, param
+from codemae_geo.inference.runtimes.base import Program, narrowed
+from codemae_geo.inference.runtimes.boxes import Settings
+from codemae_geo.inference.runtimes.graph import (
+    DETECTOR_OUTPUTS,
+    PROGRAM_KEY,
+    pack_answer,
+    probe_answer,
+    probe_windows,
+)
 from codemae_geo.inference.runtimes.positions import position_weights
 from codemae_geo.inference.runtimes.program import Windows
+from codemae_geo.models import faster_rcnn
+from codemae_geo.models.faster_rcnn import FasterRCNN
 from codemae_geo.models.hivit import PATCH, HiViT
 from codemae_geo.outputs import Staging
 from codemae_geo.weights.contract import HEADER_KEY, PackageFile
@@ -33,7 +43,6 @@ class _Exportable(nn.Module):
     def __init__(self, windows: Windows) -> None:
         super().__init__()
         self.windows = windows
-        windows.watched = False
 
     def forward(self, *arrays: Tensor) -> Tensor:
         backbones = [m for m in self.windows.modules() if isinstance(m, HiViT)]
@@ -66,22 +75,30 @@ def export(package: PackageFile, path: Path, program: Program | None = None, *, 
         ) from error
     contract = package.contract
     program = program or Program.of(contract)
-    if program.kind == "boxes":
-        raise ModelError("detectors are not exported: their boxes are cut out by torchvision")
+    seen = narrowed(contract, program)
+    if not isinstance(package, ModelPackage) and package.path.suffix == ".onnx":
+        raise ModelError(f"{package.path.name} is an exported model already", hint="name the package that it is of")
     loaded = package if isinstance(package, ModelPackage) else load_package(package.path)
-    windows = Windows(loaded.module, contract, program).eval()
+    if program.kind == "boxes" and not isinstance(loaded.module, FasterRCNN):
+        raise ModelError(
+            f"detectors of the architecture {contract.architecture.name} are not exported",
+            expected="the architecture faster-rcnn",
+            hint=f"run it with {param('runtime', 'torch')}",
+        )
+    windows = Windows(loaded.module, seen, program, watched=False).eval()
     backbones = [m for m in windows.modules() if isinstance(m, HiViT)]
     sides = {round(m.absolute_pos_embed.shape[1] ** 0.5) for m in backbones}
     if len(sides) > 1:
         raise ModelError(f"the backbones of {contract.name} store positions of several sizes", found=str(sides))
     side = sides.pop() if sides else None
     with Staging(path, overwrite=overwrite) as staging:
-        images, valid = probe_windows(contract)
+        images, valid = probe_windows(seen)
+        arrays = [torch.from_numpy(a) for pair in zip(images, valid, strict=True) for a in pair]
         with torch.inference_mode():
-            answer = windows(*(torch.from_numpy(a) for pair in zip(images, valid, strict=True) for a in pair)).numpy()
+            answer = detector_logits(windows, arrays) if program.kind == "boxes" else windows(*arrays).numpy()
         part = staging.folder / path.name
         try:
-            _convert(windows, contract.inputs, side, contract.window, part)
+            _convert(windows, seen.inputs, side, seen.window, part)
         except Exception as error:  # the converter raises many kinds
             raise ModelError(f"{contract.name} cannot be converted", found=str(error).splitlines()[0][:200]) from error
         finally:
@@ -96,6 +113,7 @@ def export(package: PackageFile, path: Path, program: Program | None = None, *, 
             "positions": side,
             "package_sha256": package.sha256,
             "probe": pack_answer(probe_answer(answer, program.kind)),
+            **({"detector": asdict(detector_settings(loaded.module))} if program.kind == "boxes" else {}),
         }
         _forget_sources(model.graph)
         for function in model.functions:
@@ -119,6 +137,41 @@ def export_cached(package: PackageFile, program: Program) -> Path:
     return path
 
 
+class _ExportableDetector(_Exportable):
+    """The two dense parts of a detector side by side: an image to maps, scores and deltas, and regions to answers."""
+
+    def forward(self, *arrays: Tensor) -> Any:
+        module: Any = self.windows.module
+        module.backbone.position_weights = (arrays[-3], arrays[-2])
+        image = self.windows.normalise[0](arrays[0], arrays[1])
+        levels = module.levels(image)
+        scores, deltas = module.rpn_head(levels)
+        return (*levels[:4], *scores, *deltas, *module.roi_head.bbox_head(arrays[-1]))
+
+
+def detector_settings(module: Any) -> Settings:
+    """How a detector chooses its boxes."""
+    return Settings(
+        strides=list(faster_rcnn.STRIDES),
+        bases=[faster_rcnn.base_anchors(stride).tolist() for stride in faster_rcnn.STRIDES],
+        roi=faster_rcnn.ROI,
+        head_std=list(faster_rcnn.HEAD_STD),
+        before=module.nms_before,
+        proposals=module.proposals,
+        proposal_iou=0.7,
+        min_score=module.min_score,
+        nms_iou=module.nms_iou,
+        max_boxes=module.max_boxes,
+    )
+
+
+def detector_logits(windows: Windows, arrays: list[Tensor]) -> Any:
+    """Scores of the finest anchors before the sigmoid ``[N, 3, h, w]``: numbers that runtimes are held to."""
+    module: Any = windows.module
+    levels = module.levels(windows.normalise[0](arrays[0], arrays[1]))
+    return module.rpn_head(levels[:1])[0][0].float().numpy()
+
+
 def _convert(windows: Windows, inputs: Any, side: int | None, window: int, path: Path) -> None:
     rows = torch.export.Dim("rows", min=1, max=512)
     columns = torch.export.Dim("columns", min=1, max=512)
@@ -135,15 +188,22 @@ def _convert(windows: Windows, inputs: Any, side: int | None, window: int, path:
         names += ["rows", "columns"]
         arrays += [torch.from_numpy(w) for w in position_weights(side, tall // PATCH, wide // PATCH)]
         shapes += [{0: 2 * rows}, {0: 2 * columns}]
+    outputs, exportable = ["answer"], _Exportable(windows)
+    if windows.kind == "boxes":
+        exportable, outputs = _ExportableDetector(windows), list(DETECTOR_OUTPUTS)
+        module: Any = windows.module
+        names.append("regions")
+        arrays.append(torch.zeros(3, module.rpn_head.rpn_conv.in_channels, faster_rcnn.ROI, faster_rcnn.ROI))
+        shapes.append({0: torch.export.Dim("count", min=1, max=100_000)})
     with torch.inference_mode(False), torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         made = torch.onnx.export(
-            _Exportable(windows).eval(),
+            exportable.eval(),
             tuple(arrays),
             dynamo=True,
             dynamic_shapes=(tuple(shapes),),
             input_names=names,
-            output_names=["answer"],
+            output_names=outputs,
             opset_version=18,
             verbose=False,
             external_data=False,

@@ -6,7 +6,8 @@ import base64
 import json
 import os
 import zlib
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from codemae_geo.cache import cache_folder
 from codemae_geo.errors import ModelError, param
 from codemae_geo.inference.finite import NotANumber
 from codemae_geo.inference.runtimes.base import Choice, Program
+from codemae_geo.inference.runtimes.boxes import Settings, find_boxes
 from codemae_geo.inference.runtimes.positions import position_weights
 from codemae_geo.weights.contract import ModelContract, PackageFile, file_sha256, read_contract, read_metadata
 
@@ -27,6 +29,14 @@ PROGRAM_KEY = "codemae-program"
 TOLERANCE = 0.005
 #: pixels of a patch, whose positions are fed
 _PATCH = 16
+#: outputs of the two dense parts of a detector: of an image, and of the regions that are cut out of its maps
+IMAGE_OUTPUTS = (
+    *(f"level{n}" for n in range(4)),
+    *(f"scores{n}" for n in range(5)),
+    *(f"deltas{n}" for n in range(5)),
+)
+REGION_OUTPUTS = ("logits", "moves")
+DETECTOR_OUTPUTS = (*IMAGE_OUTPUTS, *REGION_OUTPUTS)
 
 
 def native_precision() -> tuple[str, str]:
@@ -37,8 +47,35 @@ def native_precision() -> tuple[str, str]:
     return ("bfloat16", "native bfloat16") if "BF16" in can else ("float32", "no native bfloat16")
 
 
-def find_export(package: PackageFile, program: Program | None) -> Path | None:
-    """The exported model of a package: itself, or the file of its name beside it, for ``program`` (None: any).
+def is_exported(path: str | Path) -> bool:
+    """Whether a file is a model that was exported here, not an ONNX file from elsewhere."""
+    path = Path(path)
+    if path.suffix.lower() != ".onnx" or not path.is_file():
+        return False
+    try:
+        return PROGRAM_KEY in read_metadata(path)
+    except ModelError:
+        return False
+
+
+def exported_program(path: Path) -> Program:
+    """What an exported model was exported for.
+
+    Raises:
+        ModelError: it does not say.
+    """
+    return Program(**_told(path)["program"])
+
+
+def export_path(package: PackageFile, program: Program) -> Path:
+    """Where the export of a package is looked for: beside it, under its name; features are one of several."""
+    if program.kind == "features":
+        return package.path.with_name(f"{package.path.stem}-{program.sensor}-{program.stride}.onnx")
+    return package.path.with_suffix(".onnx")
+
+
+def find_export(package: PackageFile, program: Program) -> Path | None:
+    """The exported model of a package: itself, or a file beside it, for ``program``.
 
     Raises:
         ModelError: the package is an exported model for something else.
@@ -46,14 +83,14 @@ def find_export(package: PackageFile, program: Program | None) -> Path | None:
     own = package.path.suffix == ".onnx"
     if own and hasattr(package, "module"):  # a model from elsewhere, which torch runs
         return None
-    path = package.path.with_suffix(".onnx")
-    if not path.is_file():
+    places = [package.path] if own else [export_path(package, program), package.path.with_suffix(".onnx")]
+    path = next((place for place in places if place.is_file()), None)
+    if path is None:
         return None
     told = _told(path)
-    fits = program is None or told["program"] == program.as_dict()
+    fits = told["program"] == program.as_dict()
     if own:
         if not fits:
-            assert program is not None
             raise ModelError(
                 f"{path.name} was exported for something else",
                 found=", ".join(f"{k}={v}" for k, v in told["program"].items() if v is not None),
@@ -93,6 +130,7 @@ class GraphNetwork:
         self.channels: int = told["channels"]
         self.weight_bytes = path.stat().st_size
         self.probe: str = told["probe"]
+        self._detector = Settings(**told["detector"]) if "detector" in told else None
         self._side: int | None = told["positions"]
         self._positions: dict[tuple[int, int], tuple[NDArray[np.float32], NDArray[np.float32]]] = {}
 
@@ -109,13 +147,58 @@ class GraphNetwork:
             feeds["rows"], feeds["columns"] = self._positions[grid]
         fixed = ("rows", "columns")
         parts = [{k: v if k in fixed else v[i : i + 1] for k, v in feeds.items()} for i in range(images[0].shape[0])]
+        if self._detector is not None:
+            return [self._detect(part, self._detector) for part in parts]
         answers = [self._run(part) for part in parts]
         if any(np.isnan(answer).any() for answer in answers):
             raise NotANumber("answer")
         return answers[0] if len(answers) == 1 else np.concatenate(answers)
 
+    def probe_answer(self) -> NDArray[Any]:
+        """What is compared of the answer to the probe."""
+        images, valid = probe_windows(self.contract)
+        if self._detector is None:
+            return probe_answer(self(images, valid), self.program.kind)
+        grid = images[0].shape[-2] // _PATCH, images[0].shape[-1] // _PATCH
+        assert self._side is not None
+        rows, columns = position_weights(self._side, *grid)
+        spec = self.contract.inputs[0]
+        feeds: dict[str, NDArray[Any]] = {spec.name: images[0], f"{spec.name}_valid": valid[0]}
+        feeds |= {"rows": rows, "columns": columns}
+        return probe_answer(self._run_part(feeds, IMAGE_OUTPUTS)[4], self.program.kind)
+
+    def _detect(self, feeds: dict[str, NDArray[Any]], settings: Settings) -> dict[str, NDArray[Any]]:
+        image = next(iter(feeds.values()))
+        found = [answer[0] for answer in self._run_part(feeds, IMAGE_OUTPUTS)]
+        if any(np.isnan(answer).any() for answer in found):
+            raise NotANumber("answer")
+
+        def head(regions: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+            answers = [
+                self._run_part({"regions": _padded(regions[at : at + _REGIONS])}, REGION_OUTPUTS)
+                for at in range(0, len(regions), _REGIONS)
+            ]
+            logits, moves = (np.concatenate(parts)[: len(regions)] for parts in zip(*answers, strict=True))
+            return logits, moves
+
+        return find_boxes((found[:4], found[4:9], found[9:]), head, (image.shape[-2], image.shape[-1]), settings)
+
     def _run(self, feeds: dict[str, NDArray[Any]]) -> NDArray[np.float32]:
         raise NotImplementedError
+
+    def _run_part(self, feeds: dict[str, NDArray[Any]], outputs: Sequence[str]) -> list[NDArray[np.float32]]:
+        """Of a graph of two parts, the outputs of one."""
+        raise NotImplementedError
+
+
+#: regions that a detector's head takes at once: one size, so that it is compiled once
+_REGIONS = 256
+
+
+def _padded(regions: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Filled up with zeros to :data:`_REGIONS`."""
+    missing = _REGIONS - len(regions)
+    return np.concatenate([regions, np.zeros((missing, *regions.shape[1:]), np.float32)]) if missing else regions
 
 
 class OpenVinoNetwork(GraphNetwork):
@@ -127,12 +210,17 @@ class OpenVinoNetwork(GraphNetwork):
 
         self._core = openvino.Core()
         self._core.read_model(path)  # refuses what it cannot run, before a run begins
-        self._compiled: dict[tuple[int, ...], Any] = {}
+        self._compiled: dict[tuple[Any, ...], Any] = {}
 
     def _run(self, feeds: dict[str, NDArray[Any]]) -> NDArray[np.float32]:
-        size = next(iter(feeds.values())).shape
+        return self._run_part(feeds, ("answer",))[0]
+
+    def _run_part(self, feeds: dict[str, NDArray[Any]], outputs: Sequence[str]) -> list[NDArray[np.float32]]:
+        size = (*next(iter(feeds.values())).shape, *outputs)
         if size not in self._compiled:
             model = self._core.read_model(self.path)
+            if self._detector is not None:
+                model = _part(model, feeds, outputs)
             model.reshape({name: list(array.shape) for name, array in feeds.items()})
             hint = {"bfloat16": "bf16", "float16": "f16", "float32": "f32"}[self.choice.precision]
             settings = {"INFERENCE_PRECISION_HINT": hint, "PERFORMANCE_HINT": "LATENCY"}
@@ -141,7 +229,16 @@ class OpenVinoNetwork(GraphNetwork):
             self._compiled[size] = self._core.compile_model(model, "CPU", settings).create_infer_request()
         request = self._compiled[size]
         request.infer(feeds, share_inputs=True)
-        return np.array(request.get_output_tensor(0).data, np.float32)
+        return [np.array(request.get_output_tensor(n).data, np.float32) for n in range(len(outputs))]
+
+
+def _part(model: Any, inputs: Collection[str], outputs: Sequence[str]) -> Any:
+    """The part of a graph from some of its inputs to some of its outputs."""
+    import openvino
+
+    ends = {name: node for node in model.results for name in node.input_value(0).get_names()}
+    starts = [node for node in model.get_parameters() if node.output(0).get_names() & set(inputs)]
+    return openvino.Model([ends[name] for name in outputs], starts, "part")
 
 
 class OnnxNetwork(GraphNetwork):
@@ -160,6 +257,21 @@ class OnnxNetwork(GraphNetwork):
     def _run(self, feeds: dict[str, NDArray[Any]]) -> NDArray[np.float32]:
         (answer,) = self._session.run(None, feeds)
         return answer
+
+    def _run_part(self, feeds: dict[str, NDArray[Any]], outputs: Sequence[str]) -> list[NDArray[np.float32]]:
+        # the other part runs too, on the least that it takes
+        return list(self._session.run(list(outputs), {**self._least, **feeds}))
+
+    @cached_property
+    def _least(self) -> dict[str, NDArray[Any]]:
+        """The smallest array that each input takes."""
+        assert self._side is not None
+        found: dict[str, NDArray[Any]] = {}
+        for node in self._session.get_inputs():
+            sides = [n if isinstance(n, int) else (1 if node.name == "regions" else 4 * _PATCH) for n in node.shape]
+            found[node.name] = np.zeros(sides, np.bool_ if node.type == "tensor(bool)" else np.float32)
+        found["rows"], found["columns"] = position_weights(self._side, 4, 4)
+        return found
 
 
 def _told(path: Path) -> dict[str, Any]:
@@ -232,8 +344,7 @@ def _check(network: GraphNetwork, path: Path, choice: Choice) -> None:
     passed = cache_folder() / "checked" / key
     if passed.exists():
         return
-    images, valid = probe_windows(network.contract)
-    found = difference(probe_answer(network(images, valid), network.program.kind), _unpack(network.probe))
+    found = difference(network.probe_answer(), _unpack(network.probe))
     # features are long vectors: bfloat16 keeps three digits of each number
     allowed = TOLERANCE if network.program.kind == "scores" else 4 * TOLERANCE
     if found > allowed:

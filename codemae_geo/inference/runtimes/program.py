@@ -67,6 +67,7 @@ class Windows(nn.Module):
         program: what is asked of it.
         device: where autocast works, with ``precision`` other than float32.
         precision: of matrix products.
+        watched: answers are looked at for NaN; a graph that is exported is not.
     """
 
     def __init__(
@@ -76,6 +77,7 @@ class Windows(nn.Module):
         program: Program,
         device: str = "cpu",
         precision: torch.dtype = torch.float32,
+        watched: bool = True,
     ) -> None:
         super().__init__()
         if program.kind == "features" and not isinstance(module, DenseFeatures):
@@ -89,9 +91,8 @@ class Windows(nn.Module):
         self.gate = gates(contract)
         self.temperature = contract.temperature
         self._device, self._precision = device, precision
-        #: answers are looked at for NaN; a graph that is exported is not
-        self.watched = True
-        if program.kind == "boxes":
+        self.watched = watched
+        if program.kind == "boxes" and watched:
             watch(module, depth=2)  # boxes whose scores are NaN are dropped: the answer would be that there is none
         self.channels = module.channels if isinstance(module, DenseFeatures) else score_channels(contract)
 
