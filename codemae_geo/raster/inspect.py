@@ -237,7 +237,7 @@ def format_info(info: dict[str, Any]) -> str:
     for band in info["bands"]:
         span = "no valid value" if band["min"] is None else "{min:.5g} .. {max:.5g}, mean {mean:.5g}".format(**band)
         name = f" {band['description']}" if band["description"] else ""
-        nodata = "" if band["nodata"] is None else f", nodata {band['nodata']:g}"
+        nodata = "" if band["nodata"] is None else f", nodata {band['nodata']!r}".removesuffix(".0")
         row(f"band {band['index']}", f"{band['dtype']}{name}: {span}{nodata}")
     guess = info["guess"]
     if guess["kind"] in ("optical", "sar"):

@@ -163,12 +163,13 @@ def _from_hub(address: str) -> Path:
             hint="pip install 'codemae-geo[hub]', or name a local file",
         ) from error
     repo, revision, file = match.groups()
+    alone = not _hub_answers()  # the client tries for half a minute before it says that there is no network
     try:
-        here = not _hub_answers()  # the client tries for half a minute before it says that there is no network
-        return Path(hf_hub_download(repo, file or "model.safetensors", revision=revision, local_files_only=here))
+        return Path(hf_hub_download(repo, file or "model.safetensors", revision=revision, local_files_only=alone))
     except (HfHubHTTPError, LocalEntryNotFoundError, OSError, ValueError) as error:
+        unreachable = "the hub cannot be reached, and nothing of that name and revision was fetched before"
         raise ModelError(
             f"{address} cannot be fetched",
-            found=str(error).splitlines()[0],
+            found=unreachable if alone else str(error).splitlines()[0],
             hint="check the address and the network, or name a local file",
         ) from error

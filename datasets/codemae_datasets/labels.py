@@ -184,8 +184,8 @@ def _sample_rasters(
         if value not in numbers:
             raise InputError(
                 f"the labels {path} hold a value that is not a class",
-                found=f"{value:g} in {count} pixels",
-                expected=", ".join(f"{k:g}" for k in numbers),
+                found=f"{value:.15g} in {count} pixels",
+                expected=", ".join(f"{k:.15g}" for k in numbers),
                 hint="declare it in data.classes, or store it as nodata",
             )
     label = np.full(values.shape, NODATA, np.uint8)

@@ -40,7 +40,7 @@ from codemae_datasets._plot import Panel, draw, image_panel, mask_panel
 from codemae_datasets.reading import footprint, header, open_source, read_files, valid_points
 from codemae_datasets.times import end_of_day, item_span, name_span, tag_span
 from codemae_geo.classes import NODATA, ClassTable
-from codemae_geo.errors import InputError
+from codemae_geo.errors import InputError, number
 from codemae_geo.raster.env import is_remote
 from codemae_geo.raster.evidence import agreed
 from codemae_geo.raster.gcps import GcpMethod
@@ -912,7 +912,7 @@ def _spans(a: GeoDataset, i: Any, b: GeoDataset, j: Any) -> tuple[list[np.ndarra
 
 def _extent(dataset: GeoDataset) -> str:
     x0, y0, x1, y1 = dataset.index.total_bounds
-    return f"{x0:.6g}..{x1:.6g} x {y0:.6g}..{y1:.6g}"
+    return f"{number(x0)}..{number(x1)} x {number(y0)}..{number(y1)}"
 
 
 def _crs_text(crs: Any) -> str:
