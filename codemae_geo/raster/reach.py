@@ -137,9 +137,9 @@ def check_opened(dataset: Any, path: str, name: str) -> None:
     if elsewhere and stored:
         raise _beyond(name, elsewhere)
     if Path(path).is_file():  # products of many files (SAFE, DIMAP, ...)
-        around = Path(path).absolute().parent.parent
+        around = Path(os.path.abspath(path)).parent.parent  # noqa: PTH100 links are the user's own
         for file in dataset.files:
-            if not Path(os.path.abspath(file)).is_relative_to(around):  # noqa: PTH100 links are the user's own
+            if not Path(os.path.abspath(file)).is_relative_to(around):  # noqa: PTH100
                 raise _beyond(name, file)
 
 

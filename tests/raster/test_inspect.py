@@ -73,3 +73,10 @@ def test_other_files_are_refused(tmp_path: Path) -> None:
     path.write_text("no raster")
     with pytest.raises(InputError, match="cannot be read"):
         inspect(str(path))
+
+
+def test_a_path_through_the_folder_above(make_raster: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = make_raster("a.tif", np.ones((3, 8, 8), "u1"))
+    (tmp_path / "work").mkdir()
+    monkeypatch.chdir(tmp_path / "work")
+    assert inspect(f"../{made.name}")["problems"] == []
