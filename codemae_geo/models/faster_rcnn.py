@@ -83,6 +83,12 @@ class Detections(NamedTuple):
 # ---------------------------------------------------------------- boxes
 
 
+def fitting(height: int, width: int, fit: tuple[int, int]) -> tuple[int, int]:
+    """Height and width of an image that is resized to fit into (long, short) sides, the ratio kept."""
+    factor = min(max(fit) / max(height, width), min(fit) / min(height, width))
+    return max(int(height * factor + 0.5), 1), max(int(width * factor + 0.5), 1)
+
+
 def base_anchors(stride: int) -> Tensor:
     """The anchors around a cell's corner at (0, 0): [3, 4], ratios 0.5, 1, 2."""
     side = float(stride * ANCHOR_SCALE)
@@ -441,6 +447,9 @@ class FasterRCNN(nn.Module):
         min_score, nms_iou, max_boxes: see :func:`select_detections`; published 0.05, 0.5, 100.
         proposals: regions of an image that are kept, published 1000.
         nms_before: anchors of each level that are looked at, published 1000, and 2000 in training.
+        learnt: regions of an image that the head learns from, published 512.
+        fit: (long, short) sides that images are resized to fit into before objects are looked for, the ratio kept, as
+            SARDet-100K's test images are (1333, 800); boxes are in pixels of the image as it came. None: as it is.
 
     Raises:
         ModelError: torchvision is missing, or the configuration cannot be built.
@@ -458,6 +467,8 @@ class FasterRCNN(nn.Module):
         max_boxes: int = 100,
         proposals: int = 1000,
         nms_before: int = 1000,
+        learnt: int = 512,
+        fit: tuple[int, int] | None = None,
     ) -> None:
         super().__init__()
         load_torchvision()
@@ -474,6 +485,8 @@ class FasterRCNN(nn.Module):
         self.num_classes = num_classes
         self.min_score, self.nms_iou, self.max_boxes = min_score, nms_iou, max_boxes
         self.proposals, self.nms_before = proposals, nms_before
+        self.learnt = learnt
+        self.fit = None if fit is None else (max(fit), min(fit))
 
     def forward(
         self,
@@ -488,6 +501,7 @@ class FasterRCNN(nn.Module):
             image: [B, 3, H, W], normalised, any size.
             targets: for each image ``boxes`` [N, 4] as (left, top, right, bottom) in pixels and ``labels`` [N] from 1.
             sizes: height and width of each image, where they have been padded with zeros to one size; None: all of it.
+                Images with ``sizes``, and in training, are not resized.
             generator: of the sampling in training, on the CPU.
 
         Returns:
@@ -499,6 +513,8 @@ class FasterRCNN(nn.Module):
         """
         if self.training and targets is None:
             raise ModelError("a detector in training mode needs targets")
+        if self.fit is not None and not self.training and sizes is None:
+            return self._fitted(image, self.fit)
         sizes = list(sizes) if sizes is not None else [(image.shape[-2], image.shape[-1])] * len(image)
         levels = self.levels(image)
         scores, deltas = self.rpn_head(levels)
@@ -529,9 +545,19 @@ class FasterRCNN(nn.Module):
             classes, boxes = head_losses(logits, moves, torch.cat(chosen), labels, objects)
         return {"objectness": objectness, "proposal": proposal, "classes": classes, "boxes": boxes}
 
+    def _fitted(self, image: Tensor, fit: tuple[int, int]) -> list[dict[str, Tensor]]:
+        """Objects of images that are resized first."""
+        height, width = image.shape[-2:]
+        size = fitting(height, width, fit)
+        resized = F.interpolate(image, size=size, mode="bilinear", align_corners=False)
+        found = self.forward(resized, sizes=[size] * len(image))
+        assert isinstance(found, list)
+        back = image.new_tensor([width / size[1], height / size[0]] * 2, dtype=torch.float32)
+        return [answer | {"boxes": answer["boxes"] * back} for answer in found]
+
     def levels(self, image: Tensor) -> list[Tensor]:
-        """The five maps of an image [B, 3, H, W], which is padded with zeros to a multiple of 32."""
-        right, bottom = -image.shape[-1] % PAD, -image.shape[-2] % PAD
+        """The five maps of an image [B, 3, H, W], which is padded with zeros to a multiple of 32, 64 at least."""
+        bottom, right = (max(-n % PAD, STRIDES[-1] - n) for n in image.shape[-2:])
         padded = F.pad(image, (0, right, 0, bottom)) if right or bottom else image
         return self.backbone.forward_pyramid(padded, self.modality)
 
@@ -552,12 +578,12 @@ class FasterRCNN(nn.Module):
     def _training_regions(
         self, regions: Sequence[Tensor], targets: Sequence[Mapping[str, Tensor]], generator: torch.Generator | None
     ) -> tuple[list[Tensor], Tensor, Tensor]:
-        """512 regions an image, objects among them: regions, labels (K for background), objects."""
+        """``learnt`` regions an image, objects among them: regions, labels (K for background), objects."""
         chosen, labels, objects = [], [], []
         for region, target in zip(regions, targets, strict=True):
             region = torch.cat([target["boxes"].to(region.dtype), region])
             index = assign(region, target["boxes"], 0.5, 0.5).which
-            positive, negative = sample(index, 512, 0.25, generator)
+            positive, negative = sample(index, self.learnt, 0.25, generator)
             chosen.append(region[torch.cat([positive, negative])])
             of_objects = index[positive] - 1
             labels.append(target["labels"][of_objects].long() - 1)

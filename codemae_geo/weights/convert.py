@@ -260,17 +260,18 @@ def _configure_detector(state: Mapping[str, torch.Tensor], config: dict[str, Any
 
 def _detectors(size: str) -> dict[str, Preset]:
     found = {}
-    for name, title, kind, statistics, classes in (
-        ("dior", "DIOR", _OPTICAL, _DIOR, _DIOR_CLASSES),
-        ("sardet100k", "SARDet-100K", _SAR, _SARDET, _SARDET_CLASSES),
+    # images of SARDet-100K, mostly of 512 pixels, are enlarged to 800 for a test: so are windows of 512
+    for name, title, kind, statistics, classes, window, more in (
+        ("dior", "DIOR", _OPTICAL, _DIOR, _DIOR_CLASSES, 800, {}),
+        ("sardet100k", "SARDet-100K", _SAR, _SARDET, _SARDET_CLASSES, 512, {"fit": [1333, 800]}),
     ):
         contract = {
             "name": f"faster-rcnn-{name}-{size}",
             "description": f"Objects of {len(classes)} classes (Faster R-CNN on CoDe-MAE, {title}).",
             "task": "object-detection",
-            "architecture": ArchitectureSpec(name="faster-rcnn", config={"encoder": {"variant": size}}),
+            "architecture": ArchitectureSpec(name="faster-rcnn", config={"encoder": {"variant": size}, **more}),
             "inputs": [_input("image", kind, statistics, unit=False)],
-            "window": 800,
+            "window": window,
             "overlap": 0.25,
             "licence": _PUBLISHER,
             "training": f"CoDe-MAE, detection on {title}, as published.",

@@ -266,9 +266,16 @@ def _burn(
 
 
 def read_labelled(
-    path: str | Path, *, column: str | None = None, crs: str | None = None, to_crs: Any = None
+    path: str | Path,
+    *,
+    column: str | None = None,
+    crs: str | None = None,
+    to_crs: Any = None,
+    single: str | None = None,
 ) -> tuple[gpd.GeoDataFrame, list[str]]:
     """Features with a class: a frame of ``class`` (text or number) and ``geometry``, and what was left out.
+
+    Where no column is named and none can be told, all are of the class ``single``, if that is given.
 
     Raises:
         InputError: unreadable, empty, without CRS, or without the column.
@@ -290,10 +297,14 @@ def read_labelled(
         )
     frame = frame.set_crs(crs, allow_override=True) if crs else frame
     others = [c for c in frame.columns if c != frame.geometry.name]
-    if column is None and len(others) > 1:
+    if column is None and (len(others) > 1 or single is not None):
         column = next((c for c in others if c.lower() in ("class", "damage", "label", "subtype")), None)
     elif column is None and others:
         column = others[0]
+    if column is None and single is not None:
+        notes.append(f"{Path(path).name}: no column of classes is named, so all are of one class, {single!r}")
+        frame, column = frame.assign(**{"class": single}), "class"
+        others = [column]
     if column is None or column not in others:
         raise InputError(
             f"the labels {path} have no column {column!r}" if column else f"which column of {path} holds the class?",
@@ -388,9 +399,28 @@ def align_area(
     burnt = labels(grid)  # first: what is wrong with labels is told before scenes are read
     for note in burnt.notes:
         say(note)
+    images, valid = align_images(scenes, name, grid, folder, say)
+    label = burnt.label
+    label[~valid] = NODATA
+    if (label == NODATA).all():
+        raise InputError(
+            f"no labelled pixel of {name} has an image of every input",
+            hint="check that the scenes cover the labels",
+        )
+    return LabelledArea(name, images, valid, label, grid), burnt.classes
+
+
+def align_images(
+    scenes: Sequence[Scene], name: str, grid: GeoBox, folder: Path, say: Say
+) -> tuple[list[NDArray[np.uint8]], NDArray[np.bool_]]:
+    """Scenes on a grid as 0 to 255, each [C, H, W] in a file below ``folder``; and where all have a measurement [H, W].
+
+    Raises:
+        InputError: a scene cannot be read.
+    """
     height, width = grid.shape.yx
     valid = np.ones((height, width), bool)
-    images = []
+    images: list[NDArray[np.uint8]] = []
     for number, scene in enumerate(scenes):
         needs = scene.unit != "uint8"
         sample, known = scene.sample() if needs else (None, None)
@@ -404,14 +434,7 @@ def align_area(
                 image[:, row : row + 256] = rows.data
                 valid[row : row + 256] &= rows.valid
         images.append(image)
-    label = burnt.label
-    label[~valid] = NODATA
-    if (label == NODATA).all():
-        raise InputError(
-            f"no labelled pixel of {name} has an image of every input",
-            hint="check that the scenes cover the labels",
-        )
-    return LabelledArea(name, images, valid, label, grid), burnt.classes
+    return images, valid
 
 
 class SceneLabels:

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import csv
-import importlib.util
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -19,18 +16,14 @@ import numpy as np
 import pytest
 import rasterio
 import torch
-from codemae_cli.app import app
 from codemae_train.config import shipped_recipes
 from codemae_train.methods.finetune import TASKS, load_finetune
+from support.curves import CODEMAE, ENVIRONMENT, curve, generated, invoke
 from support.labelled import buildings, cover, scene
-from typer.testing import CliRunner
 
 from codemae_geo.weights.package import load_package, read_contract
 from codemae_geo.weights.verify import verify_package
 
-DATA = Path(__file__).parents[1] / "data"
-ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
-CODEMAE = [str(Path(sys.executable).with_name("codemae"))]
 ENCODER = "model.encoder={embed_dim: 32, mlp_depth1: 1, mlp_depth2: 1, depth: 2, num_heads: 2, fpn_dim: 16}"
 #: a model that trains in no time, on tiles of 16 pixels
 TINY = [
@@ -50,27 +43,6 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(threads)
-
-
-def invoke(*args: object) -> Any:
-    result = CliRunner().invoke(app, list(map(str, args)))
-    assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
-    return result
-
-
-def curve(folder: Path, name: str = "log.csv") -> list[dict[str, float]]:
-    with (folder / name).open() as file:
-        return [{k: float(v) for k, v in row.items() if k != "images_per_s"} for row in csv.DictReader(file)]
-
-
-def generated(dataset: str, root: Path) -> Path:
-    """The generated copy of a public dataset."""
-    spec = importlib.util.spec_from_file_location(f"{dataset}_make", DATA / dataset / "make.py")
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    module.make(root)
-    return root
 
 
 def arguments(recipe: str, root: Path) -> list[str]:

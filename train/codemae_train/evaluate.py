@@ -30,7 +30,7 @@ from codemae_geo.errors import InputError, ModelError
 from codemae_geo.inference.device import Runtime, choose_runtime
 from codemae_geo.inference.slide import slide, windows
 from codemae_geo.metrics import calibration, features, maps
-from codemae_geo.metrics.boxes import box_metrics
+from codemae_geo.metrics.boxes import box_metrics, scene_metrics
 from codemae_geo.outputs import FolderStaging
 from codemae_geo.progress import Reporter
 from codemae_geo.report import page as html
@@ -40,8 +40,9 @@ from codemae_geo.weights.package import BuildingCalibration, InputSpec, Metric, 
 Form = Literal["engine", "published"]
 #: labelled pixels of each image whose logits are kept to fit and to test a temperature
 SAMPLED = 20_000
-#: pictures on the page
+#: pictures on the page, and the longest side in pixels of a scene that is drawn on it with its objects
 SHOWN = 4
+LARGEST_SHOWN = 4096
 
 
 # ---------------------------------------------------------------- cases
@@ -534,6 +535,65 @@ def score_boxes(package: ModelPackage, cases: Cases, reporter: Reporter) -> dict
 # ---------------------------------------------------------------- scenes of one's own
 
 
+def score_scene_boxes(
+    model: str | Path,
+    contract: ModelContract,
+    images: Sequence[Path],
+    labels: Path,
+    *,
+    column: str | None,
+    reporter: Reporter,
+    show: list[dict[str, Any]],
+) -> tuple[dict[str, Any], str]:
+    """COCO's figures of a detector over a whole scene, found by the engine that serves users, without a limit of boxes.
+
+    Labels are polygons in any CRS, or COCO, YOLO or Pascal VOC in pixels of the scene's files.
+
+    Raises:
+        InputError: the labels hold a class that the model does not know.
+    """
+    from codemae_datasets.objects import Placed, class_numbers, read_objects
+
+    from codemae_geo.inference.detect import DetectJob, find_boxes, suppress
+    from codemae_geo.inference.request import RunOptions
+
+    names = [c.name for c in contract.classes]
+    options = RunOptions(precision=contract.precision)
+    floor = float(contract.architecture.config.get("min_score", 0.05))
+    job = DetectJob.open(model, [str(p) for p in images], score_threshold=floor, options=options, reporter=reporter)
+    (scene,) = job.scenes
+    files = [Placed(f.name, f.shape, f.geobox.affine, f.crs) for f in scene.files]
+    truth = read_objects(labels, files, job.grid, column=column, single=names[0])
+    numbers = _class_values(names, truth.values) if truth.values else {}
+    numbers = numbers or class_numbers(truth.values, {name: name for name in names}, labels)[0]
+    boxes, _ = find_boxes(job)
+    boxes = boxes[suppress(boxes)]
+    known = np.array([numbers[v] for v in truth.values], np.int64)
+    figures = scene_metrics(
+        {"boxes": truth.boxes, "labels": known + 1},
+        {"boxes": boxes.corners, "labels": boxes.classes + 1, "scores": boxes.scores},
+        names,
+    )
+    if max(job.grid.shape.yx) <= LARGEST_SHOWN:
+        case = _shown({"image": images}, job.grid, np.zeros(0, np.uint8))
+        show.append(
+            {"case": case, "truth": truth.boxes, "found": boxes.corners[boxes.scores >= contract.score_threshold]}
+        )
+    result = {"images": 1, "objects": len(known), **asdict(figures)}
+    return result, "; ".join(truth.notes)
+
+
+def _class_values(names: Sequence[str], values: Sequence[Any]) -> dict[Any, int] | None:
+    """Class numbers of labels that hold numbers, or another spelling of the names; None where that does not fit."""
+    plain = {_spelling(name): number for number, name in enumerate(names)}
+    found = {v: v if isinstance(v, int) and v < len(names) else plain.get(_spelling(str(v))) for v in set(values)}
+    return None if None in found.values() else {v: n for v, n in found.items() if n is not None}
+
+
+def _spelling(name: str) -> str:
+    return "".join(c for c in name.casefold() if c.isalnum())
+
+
 def scene_cases_result(
     package: ModelPackage,
     model: str | Path,
@@ -711,15 +771,24 @@ def evaluate(
             hint="probe a backbone: codemae probe MODEL DATASET" if contract.task == "embedding" else None,
         )
     show: list[dict[str, Any]] = []
+    tallies: dict[str, Tally]
+    result: dict[str, Any]
+    fitted: dict[str, Any] | None
+    said_form: str
     with FolderStaging(out, overwrite=overwrite) as staging:
         with reporter.stage("evaluate"):
-            if scenes is not None and labels is not None:
+            if scenes is not None and labels is not None and contract.task == "object-detection":
+                tallies, fitted, said_form = {}, None, "engine"
+                result, remark = score_scene_boxes(
+                    model, contract, scenes["images"], labels, column=column, reporter=reporter, show=show
+                )
+                named = {"dataset": labels.name, "split": "all labelled objects", "note": remark}
+            elif scenes is not None and labels is not None:
                 tallies, remark = scene_cases_result(
                     package, model, scenes, labels, column=column, footprints=footprints, reporter=reporter, show=show
                 )
                 named = {"dataset": labels.name, "split": "all labelled pixels", "note": remark}
-                result, fitted = map_result(tallies["all"], contract), None
-                said_form: str = "engine"
+                result, fitted, said_form = map_result(tallies["all"], contract), None, "engine"
             elif source is not None:
                 cases = open_cases(source, contract, root=root, split=split, limit=limit)
                 _check_classes(cases, contract)
@@ -753,7 +822,7 @@ def evaluate(
                 else "logits averaged (published)",
                 "damage": "gated: damage class only where the localisation head sees a building; ungated: damage head "
                 f"alone. The package uses '{contract.localisation}'",
-                "boxes": "COCO: 101 points of recall, overlaps 0.50 to 0.95, at most 100 boxes an image",
+                "boxes": "COCO: 101 points of recall, overlaps 0.50 to 0.95, at most 100 boxes an image (a scene: all)",
                 "buildings": "each footprint or connected area of the labels once; class by the rule of codemae damage",
             },
             "figures": result,
@@ -825,6 +894,20 @@ def _plain(value: Any) -> Any:
     return value
 
 
+def _boxed(image: NDArray[np.uint8], one: Mapping[str, Any]) -> NDArray[np.uint8]:
+    """Outlines of labelled objects in black, of found ones in white, on a picture [H, W, 3]."""
+    out = image.copy()
+    height, width = out.shape[:2]
+    for boxes, value in ((one["truth"], 0), (one["found"], 255)):
+        for left, top, right, bottom in np.rint(boxes).astype(int).tolist():
+            rows, cols = slice(max(top, 0), bottom), slice(max(left, 0), right)
+            for row in (top, top + 1, bottom - 2, bottom - 1):
+                out[np.clip(row, 0, height - 1), cols] = value
+            for col in (left, left + 1, right - 2, right - 1):
+                out[rows, np.clip(col, 0, width - 1)] = value
+    return out
+
+
 def _coloured(label: NDArray[np.uint8], contract: ModelContract) -> NDArray[np.uint8]:
     table = np.full((256, 3), 200, np.uint8)
     for info in contract.class_table:
@@ -862,8 +945,14 @@ def report(metrics: Mapping[str, Any], contract: ModelContract, show: Sequence[M
         each = [(n, figures["ap"][n], figures["ap50"][n]) for n in names]
         sizes = [(f"mAP of {size} objects", value) for size, value in figures["by_size"].items()]
         sizes += [(f"recall, {count} boxes an image", value) for count, value in figures["recall"].items()]
+        sizes += [("best F1 at 0.50", figures["f1"]), ("score that gives it", figures["threshold"])]
         tables = html.beside(html.table((), [*top, *sizes], "facts"), html.table(("class", "AP", "AP at 0.50"), each))
         parts.append(html.section("Objects (COCO)", tables))
+        for one in show:
+            picture = _boxed(_visible(one["case"].images[0]), one)
+            words = f"Black: {len(one['truth'])} labelled objects. White: {len(one['found'])} found with a score of "
+            words += f"{contract.score_threshold:g} or more."
+            parts.append(html.section("Labels and answers", html.pictures(words, {"image": picture}, 900)))
         lead = f"{named['dataset']}, {named['split']}. Made with {metrics['created_with']}."
         return html.page(f"Evaluation of {contract.name}", lead, *parts)
     rules: list[str | None] = [r for r in ("ungated", "gated") if r in figures] or [None]

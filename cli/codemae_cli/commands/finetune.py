@@ -15,6 +15,7 @@ EXAMPLES = """Examples:
 \b
 codemae finetune segmentation --images scene.tif --labels fields.gpkg --column crop -o fields
 codemae finetune damage --pre before.tif --post after.tif --labels buildings.gpkg --from run -o town
+codemae finetune detection --images scene.tif --labels boxes.gpkg -o objects
 codemae finetune damage/bright data.root=BRIGHT --from runs/base -o bright
 codemae finetune segmentation/loveda data.root=LoveDA --from encoder.safetensors train.batch=4 train.accumulate=4
 torchrun --nproc-per-node 8 -m codemae_cli finetune segmentation/loveda data.root=LoveDA --from runs/base
@@ -28,7 +29,7 @@ def finetune(
     recipe: Annotated[
         str,
         typer.Argument(
-            help="A shipped recipe (TASK/NAME), a YAML file, or segmentation or damage for your own labels."
+            help="A shipped recipe (TASK/NAME), a YAML file, or segmentation, damage or detection for your own labels."
         ),
     ],
     overrides: Annotated[
@@ -49,7 +50,9 @@ def finetune(
     labels: Annotated[
         list[Path] | None,
         typer.Option(
-            metavar="FILE", help="Raster, polygons or points; one for all scenes, or each.", rich_help_panel=OWN
+            metavar="FILE",
+            help="Raster, polygons or points; boxes also in COCO, YOLO, VOC form. One, or each.",
+            rich_help_panel=OWN,
         ),
     ] = None,
     column: Annotated[str | None, typer.Option(help="Column of the class.", rich_help_panel=OWN)] = None,
@@ -64,17 +67,17 @@ def finetune(
     overwrite: o.Overwrite = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Prepare, check two samples, write nothing.")] = False,
 ) -> None:
-    """Teach a model a task: segmentation, building damage or classification, on public datasets or your own labels.
+    """Teach a model a task: segmentation, building damage, objects or classes, on public datasets or your own labels.
 
     The run directory gets recipe.yaml, run.json, log.csv, validation.csv, tensorboard/, checkpoint.pt and, at the end,
-    model.safetensors, a model package for codemae predict or codemae damage.
+    model.safetensors, a model package for codemae predict, damage or detect.
     """
     from codemae_geo.errors import InputError
     from codemae_geo.progress import Reporter
 
     try:
         from codemae_train.loop import train
-        from codemae_train.methods.finetune import Finetuning, load_finetune
+        from codemae_train.methods import finetuning_method
         from lightning.fabric.utilities.rank_zero import rank_zero_only
     except ModuleNotFoundError as error:
         raise InputError(
@@ -84,14 +87,12 @@ def finetune(
     changes = list(overrides or []) + ([f"model.init={start}"] if start else [])
     own = {"images": images, "pre": pre, "post": post, "labels": labels}
     scenes = {name: [str(path) for path in paths or []] for name, paths in own.items()}
-    loaded = load_finetune(recipe, changes, column=column, **scenes)
-    folder = output or Path("runs") / loaded.name
+    method = finetuning_method(recipe, changes, column=column, **scenes)
+    folder = output or Path("runs") / method.recipe.name
     first = getattr(rank_zero_only, "rank", 0) == 0  # of several processes one speaks
     reporter = make_reporter(progress, quiet) if first else Reporter()
     try:
-        result = train(
-            Finetuning(loaded), folder, resume=resume, dry_run=dry_run, overwrite=overwrite, reporter=reporter
-        )
+        result = train(method, folder, resume=resume, dry_run=dry_run, overwrite=overwrite, reporter=reporter)
     finally:
         close(reporter)
     if not first:

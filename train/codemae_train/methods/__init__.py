@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from codemae_train.config import Recipe, make_recipe, read_recipe
 from codemae_train.run import Method
@@ -36,3 +37,29 @@ def pretraining_method(source: str | Path, overrides: Sequence[str] = ()) -> Met
     from codemae_train.methods.pretrain import Pretraining
 
     return Pretraining(make_recipe(Recipe, {k: v for k, v in content.items() if k != "method"}, overrides))
+
+
+#: tasks of fine-tuning, each a folder of recipes
+TASKS = ("classification", "segmentation", "damage", "detection")
+
+
+def finetuning_method(source: str | Path, overrides: Sequence[str] = (), **own: Any) -> Method:
+    """The method that a recipe of fine-tuning asks for with its key ``task``.
+
+    Args:
+        source: a YAML file, a shipped name ("damage/bright"), or a task, whose recipe "own" is for one's own labels.
+        overrides: ``key=value`` changes.
+        own: values of ``data``, put before the overrides; None and empty ones are left out.
+
+    Raises:
+        InputError: no such recipe, or one that cannot be used.
+    """
+    content = read_recipe(f"{source}/own" if source in TASKS else source, TASKS)
+    content["data"] = content.get("data", {}) | {k: v for k, v in own.items() if v not in (None, [], ())}
+    if content.get("task") == "detection":
+        from codemae_train.methods.detection import Detection, DetectionRecipe
+
+        return Detection(make_recipe(DetectionRecipe, content, overrides))
+    from codemae_train.methods.finetune import FinetuneRecipe, Finetuning
+
+    return Finetuning(make_recipe(FinetuneRecipe, content, overrides))

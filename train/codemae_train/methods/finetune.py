@@ -306,7 +306,9 @@ class Finetuning(Method):
             raise InputError("damage needs the sensors of both dates", found=", ".join(recipe.data.sensors))
         start = open_start(recipe.model.init) if recipe.model.init else None
         (self.open_own if recipe.data.own else self.open_public)(reporter)
-        self.statistics = self.choose_statistics(start)
+        self.statistics = choose_statistics(
+            recipe.data.statistics, self.roles(), recipe.data.sensors, self.training, start, recipe.task
+        )
         model = self.build_model(start)
         for line in self.started:
             reporter.log(line)
@@ -470,32 +472,10 @@ class Finetuning(Method):
         sensors = self.recipe.data.sensors
         return ["image"] if len(sensors) == 1 else list(sensors)
 
-    def choose_statistics(self, start: Start | None) -> list[tuple[list[float], list[float]]]:
-        """Mean and deviation of each input: of the recipe, of the package that training goes on from, or measured."""
-        data, chosen = self.recipe.data, []
-        continued = start.contract if start and start.contract and start.contract.task == self.recipe.task else None
-        measured: list[Any] | None = None
-        for number, (role, sensor) in enumerate(zip(self.roles(), data.sensors, strict=True)):
-            given = data.statistics.get(role) or data.statistics.get(sensor)
-            if given is None and continued is not None and len(continued.inputs) == len(data.sensors):
-                spec = continued.inputs[number]
-                if spec.unit == "uint8":
-                    given = [[m / spec.scale for m in spec.mean], [s / spec.scale for s in spec.std]]
-            if given is None:
-                measured = measured or measure(self.training)
-                given = [list(v) for v in measured[number]]
-            mean, std = ((v * 3)[:3] if len(v) == 1 else v for v in given)
-            chosen.append((list(mean), list(std)))
-        return chosen
-
     def build_model(self, start: Start | None) -> nn.Module:
         """The task's model with its starting weights."""
         recipe, settings = self.recipe, self.recipe.model
-        encoder = settings.encoder or (start.encoder if start else None) or "base"
-        config = encoder_config(encoder)
-        if isinstance(encoder, dict) and settings.encoder is None:
-            for key in ("num_outs", "extra_levels", "drop_path_rate", "num_classes"):
-                config.pop(key, None)
+        config = start_config(settings.encoder, start)
         config["img_size"] = settings.img_size or config.get("img_size", 224)
         sensors, k = recipe.data.sensors, len(self.classes)
         if recipe.task == "classification":
@@ -768,6 +748,56 @@ class Finetuning(Method):
             weight, bias = state.pop("head.1.weight") / deviation, state.pop("head.1.bias")
             state |= {"head.weight": weight, "head.bias": bias - weight @ mean}
         return state
+
+
+def choose_statistics(
+    given: Mapping[str, Any],
+    roles: Sequence[str],
+    sensors: Sequence[Sensor],
+    training: Any,
+    start: Start | None,
+    task: str,
+) -> list[tuple[list[float], list[float]]]:
+    """Mean and deviation of each input: of the recipe, of the package that training goes on from, or measured.
+
+    Args:
+        given: of the recipe, by role or sensor.
+        roles, sensors: of the inputs.
+        training: samples to measure on.
+        start: what training starts from.
+        task: of packages that training goes on from.
+    """
+    chosen = []
+    continued = start.contract if start and start.contract and start.contract.task == task else None
+    measured: list[Any] | None = None
+    for number, (role, sensor) in enumerate(zip(roles, sensors, strict=True)):
+        values = given.get(role) or given.get(sensor)
+        if values is None and continued is not None and len(continued.inputs) == len(sensors):
+            spec = continued.inputs[number]
+            if spec.unit == "uint8":
+                values = [[m / spec.scale for m in spec.mean], [s / spec.scale for s in spec.std]]
+        if values is None:
+            measured = measured or measure(training)
+            values = [list(v) for v in measured[number]]
+        mean, std = ((v * 3)[:3] if len(v) == 1 else v for v in values)
+        chosen.append((list(mean), list(std)))
+    return chosen
+
+
+def start_config(encoder: str | dict[str, Any] | None, start: Start | None, drop: Sequence[str] = ()) -> dict[str, Any]:
+    """Keyword arguments of the backbone: the recipe's, or those of what training starts from, or "base".
+
+    Args:
+        encoder: of the recipe.
+        start: what training starts from; what its task had set (levels, dropped paths, classes) is left out.
+        drop: more keys of it to leave out.
+    """
+    chosen = encoder or (start.encoder if start else None) or "base"
+    config = encoder_config(chosen)
+    if isinstance(chosen, dict) and encoder is None:
+        for key in ("num_outs", "extra_levels", "drop_path_rate", "num_classes", *drop):
+            config.pop(key, None)
+    return config
 
 
 DESCRIPTIONS: dict[str, str] = {
