@@ -10,6 +10,7 @@ import typer
 
 from codemae_cli.commands import (
     adapt,
+    analyze,
     buildings,
     checkpair,
     clean,
@@ -105,7 +106,9 @@ app.command("qgis-setup", epilog=qgis_setup.EXAMPLES)(qgis_setup.qgis_setup)
 app.command("engine", epilog=engine.EXAMPLES, hidden=True)(engine.engine)
 app.add_typer(models.app, name="models", cls=Group)
 app.add_typer(data.app, name="data", cls=Group)
-for _registered in (*app.registered_commands, *models.app.registered_commands, *data.app.registered_commands):
+app.add_typer(analyze.app, name="analyze", cls=Group)
+_groups = (models.app, data.app, analyze.app)
+for _registered in (*app.registered_commands, *(c for group in _groups for c in group.registered_commands)):
     _registered.cls = Command
 
 #: global options and whether they take a value
@@ -127,7 +130,7 @@ def hoist_globals(args: Sequence[str]) -> list[str]:
         early += [rest.pop(0)] + ([rest.pop(0)] if takes and rest else [])
     if not early or not rest or rest[0].startswith("-"):
         return early + rest
-    command = 2 if rest[0] in ("models", "data") and len(rest) > 1 and not rest[1].startswith("-") else 1
+    command = 2 if rest[0] in ("models", "data", "analyze") and len(rest) > 1 and not rest[1].startswith("-") else 1
     return rest[:command] + early + rest[command:]
 
 

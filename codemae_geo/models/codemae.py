@@ -32,7 +32,7 @@ from codemae_geo.losses.targets import TARGETS, Target, cross_targets
 from codemae_geo.models.encoder import encoder_config
 from codemae_geo.models.hivit import PATCH, AttentionBlock, HiViT, Mlp, _init_weights, select_patches, sincos_positions
 
-ContrastHead = Literal["none", "linear", "mlp", "ca", "ca_ffn", "ca_sa_ffn"]
+ContrastHead = Literal["none", "linear", "mlp", "ca", "ca_ffn", "ca_sa_ffn", "tokens"]
 #: decoder of each backbone size; base and large as published
 DECODERS: dict[str, dict[str, int]] = {
     "tiny": {"decoder_dim": 128, "decoder_depth": 2, "decoder_heads": 4},
@@ -66,6 +66,13 @@ def random_masking(noise: Tensor, ratio: float = 0.75) -> Masking:
     """Keep the int(L * (1 - ratio)) patches with the least noise [B, L]."""
     order = noise.argsort(dim=1)
     kept = int(noise.shape[1] * (1 - ratio))
+    return Masking(order[:, :kept], order.argsort(dim=1), order[:, kept:])
+
+
+def masking_of(removed: Tensor, rows: int) -> Masking:
+    """The masking that removes the patches ``removed`` (bool [L]) of every one of ``rows`` pairs."""
+    order = removed.to(torch.uint8).argsort(stable=True)[None].expand(rows, -1)
+    kept = int((~removed).sum())
     return Masking(order[:, :kept], order.argsort(dim=1), order[:, kept:])
 
 
@@ -118,7 +125,8 @@ class ContrastiveHead(nn.Module):
 
     Args:
         head: "ca" (the paper's), "ca_ffn", "ca_sa_ffn": conditioned on the other modality. "linear", "mlp": a
-            projection of the mean token per modality. "none": the mean token itself.
+            projection of the mean token per modality. "none": the mean token itself. "tokens" (not in the paper): all
+            tokens by themselves, each to find that of its own place, [B * K, W] of each modality.
     """
 
     def __init__(self, dim: int, num_heads: int, head: ContrastHead, eps: float) -> None:
@@ -140,6 +148,8 @@ class ContrastiveHead(nn.Module):
         return self.crossattn_rgb(rgb, sar), self.crossattn_sar(sar, rgb)
 
     def forward(self, rgb: Tensor, sar: Tensor) -> tuple[Tensor, Tensor]:
+        if self.head == "tokens":
+            return rgb.flatten(0, 1), sar.flatten(0, 1)
         rgb, sar = (tokens.mean(dim=1) for tokens in self.condition(rgb, sar))
         return (self.proj_rgb(rgb), self.proj_sar(sar)) if self.head in ("linear", "mlp") else (rgb, sar)
 
@@ -163,6 +173,8 @@ class CoDeMAE(HiViT):
         teacher_dim: width of the teacher's tokens.
         contrast: contrast optical with SAR embeddings of paired batches.
         contrast_head: see :class:`ContrastiveHead`.
+        contrast_from: what is contrasted: the "decoder" embedding (the sum of all levels, as published) or the
+            "encoder"'s own tokens, which are what is exported (not in the paper).
         gather: see :func:`codemae_geo.losses.contrast.gather_rows`.
         cross: reconstruct the other modality in paired batches.
         cross_target: "grey" (SAR: mean over channels), "pixel", "median" (5x5), "pool" (mean of a patch), "hog", "mgf".
@@ -186,6 +198,7 @@ class CoDeMAE(HiViT):
         teacher_dim: int = 1024,
         contrast: bool = True,
         contrast_head: ContrastHead = "ca",
+        contrast_from: Literal["decoder", "encoder"] = "decoder",
         gather: Gather = "published",
         cross: bool = True,
         cross_target: Target = "grey",
@@ -194,6 +207,7 @@ class CoDeMAE(HiViT):
             ("cross_target", cross_target, tuple(TARGETS)),
             ("contrast_head", contrast_head, get_args(ContrastHead)),
             ("distill_loss", distill_loss, get_args(DistillationKind)),
+            ("contrast_from", contrast_from, ("decoder", "encoder")),
             ("gather", gather, get_args(Gather)),
         ):
             if found not in allowed:
@@ -214,11 +228,15 @@ class CoDeMAE(HiViT):
         self.mask_ratio, self.shared_decoder, self.norm_pix_loss = mask_ratio, shared_decoder, norm_pix_loss
         self.distill, self.distill_loss, self.distill_auxiliary = distill, distill_loss, distill and distill_auxiliary
         self.contrast, self.cross, self.cross_target, self.gather = contrast, cross, cross_target, gather
+        self.contrast_from = contrast_from
         #: number of the main attention block whose output feeds the auxiliary branch
         self.tap = int(0.75 * self.depths[2]) if self.distill_auxiliary else None
 
         if contrast:
-            self.contrastive_loss = ContrastiveHead(dim, heads, contrast_head, eps)
+            width, parts = (
+                (dim, heads) if contrast_from == "decoder" else (self.embed_dim, settings.get("num_heads", 8))
+            )
+            self.contrastive_loss = ContrastiveHead(width, parts, contrast_head, eps)
         pixels = PATCH * PATCH * self.in_chans
         cross_pixels = PATCH * PATCH * TARGETS[cross_target]
         #: suffix of each decoder of own pixels, and of the other modality's; one serves both modalities if shared
@@ -356,7 +374,8 @@ class CoDeMAE(HiViT):
             wanted = torch.cat([self._target(image, masking) for image in (radar, optical)])
             cross = masked_mse(self.decode(other, masking, "_cross", removed_only=True).float(), wanted)
         if paired and self.contrast:
-            first, second = self.contrastive_loss(tokens[:rows], tokens[rows:])
+            seen = tokens if self.contrast_from == "decoder" else features.tokens
+            first, second = self.contrastive_loss(seen[:rows], seen[rows:])
             contrast = info_nce(first.float(), second.float(), TEMPERATURE, self.gather)
         total = reconstruction + distillation + cross + contrast
         if not paired and torch.is_grad_enabled():
@@ -381,14 +400,15 @@ class CoDeMAE(HiViT):
 
     @torch.no_grad()
     def reconstruct(
-        self, rgb: Tensor, sar: Tensor, noise: Tensor | None = None
+        self, rgb: Tensor, sar: Tensor, noise: Tensor | None = None, masking: Masking | None = None
     ) -> tuple[Tensor, Tensor | None, Masking]:
         """Predicted patches of both kinds, for pictures: own [2B, L, pixels], cross [2B, L, pixels] or None, masking.
 
-        Optical rows come first; the cross prediction of an optical row is the SAR image's.
+        Optical rows come first; the cross prediction of an optical row is the SAR image's. A given ``masking`` counts,
+        else one is made of ``noise``.
         """
         noise = torch.rand(len(rgb), self.absolute_pos_embed.shape[1], device=rgb.device) if noise is None else noise
-        masking = random_masking(noise, self.mask_ratio)
+        masking = masking or random_masking(noise, self.mask_ratio)
         levels = self.forward_levels(self.forward_stages([rgb, sar], ["RGB", "SAR"], masking.keep.repeat(2, 1)))
         own = self.decode(self.embed_tokens(levels), masking)
         cross = self.decode(self.embed_tokens(levels, "_cross"), masking, "_cross") if self.cross else None

@@ -290,6 +290,8 @@ class HiViT(nn.Module):
         layernorm_eps: 1e-6 in pretraining, classification and damage mapping; 1e-5 in the published dense backbone.
         pad_input: an image whose sides do not divide by 16 is padded by repeating its last row and column, and the
             levels are cropped back to ``ceil(side / stride)``. If False such an image is an error.
+        instance_norm: every channel of every image is brought to mean 0 and deviation 1 before the tokenizer (not in
+            the paper): what is left is structure, which optical and SAR images share sooner than brightness.
 
     Raises:
         ModelError: a combination that cannot be built, or at run time an unknown modality or a wrong image size.
@@ -318,6 +320,7 @@ class HiViT(nn.Module):
         layernorm_eps: float = 1e-6,
         pad_input: bool = True,
         head_norm: bool = False,
+        instance_norm: bool = False,
     ) -> None:
         super().__init__()
         _check(num_outs in (1, 3, 4, 5), "number of pyramid levels", num_outs, "1 (no pyramid), 3, 4 or 5")
@@ -335,6 +338,7 @@ class HiViT(nn.Module):
         self.extra_levels = extra_levels
         self.modalities: tuple[Modality, ...] = ("RGB", "SAR") if modality == "Both" else (modality,)
         self.pad_input = pad_input
+        self.instance_norm = instance_norm
         self.grad_checkpointing = False
         #: given when a graph is exported, see :func:`mix_positions`
         self.position_weights: tuple[Tensor, Tensor] | None = None
@@ -408,6 +412,8 @@ class HiViT(nn.Module):
                 expected=" or ".join(self.modalities),
                 hint="build it with modality='Both'",
             )
+        if self.instance_norm:
+            image = F.instance_norm(image, eps=1e-3)  # a flat image stays flat
         if self.pad_input:
             image = pad_to_multiple(image, PATCH)
         elif image.shape[-2] % PATCH or image.shape[-1] % PATCH:

@@ -110,7 +110,8 @@ class ModelConfig(Part):
     distill_loss: Literal["smooth_l1", "l1"] = "smooth_l1"
     distill_auxiliary: bool = True
     contrast: bool = True
-    contrast_head: Literal["none", "linear", "mlp", "ca", "ca_ffn", "ca_sa_ffn"] = "ca"
+    contrast_head: Literal["none", "linear", "mlp", "ca", "ca_ffn", "ca_sa_ffn", "tokens"] = "ca"
+    contrast_from: Literal["decoder", "encoder"] = "decoder"
     gather: Literal["published", "exact"] = "published"
     cross: bool = True
     cross_target: Literal["grey", "pixel", "median", "pool", "hog", "mgf"] = "grey"
