@@ -29,6 +29,7 @@ from codemae_cli.commands import (
     pretrain,
     probe,
     qgis_setup,
+    report,
 )
 from codemae_cli.console import fail
 from codemae_cli.helping import Command, Group
@@ -94,6 +95,7 @@ app.command("predict", epilog=predict.EXAMPLES)(predict.predict)
 app.command("embed", epilog=embed.EXAMPLES)(embed.embed)
 app.command("detect", epilog=detect.EXAMPLES)(detect.detect)
 app.command("buildings", epilog=buildings.EXAMPLES)(buildings.buildings)
+app.command("report", epilog=report.EXAMPLES)(report.report)
 app.command("pretrain", epilog=pretrain.EXAMPLES)(pretrain.pretrain)
 app.command("probe", epilog=probe.EXAMPLES)(probe.probe)
 app.command("finetune", epilog=finetune.EXAMPLES)(finetune.finetune)

@@ -24,7 +24,7 @@ PANELS: dict[str, tuple[str, ...]] = {
 }  # fmt: skip
 #: heading of the list of commands -> commands below it
 COMMANDS: dict[str, tuple[str, ...]] = {
-    "Maps": ("demo", "checkpair", "damage", "predict", "detect", "embed", "buildings"),
+    "Maps": ("demo", "checkpair", "damage", "predict", "detect", "embed", "buildings", "report"),
     "Training": ("pretrain", "finetune", "adapt", "probe", "evaluate", "analyze"),
     "Models and data": ("models", "data", "info"),
     "Upkeep": ("clean", "doctor", "qgis-setup"),

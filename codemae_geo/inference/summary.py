@@ -35,6 +35,7 @@ def describe_model(package: PackageFile) -> dict[str, Any]:
         "sha256": package.sha256,
         "licence": contract.licence,
         "limits": contract.limits,
+        "building_calibration": contract.building_calibration.split if contract.building_calibration else None,
     }
 
 
@@ -43,6 +44,8 @@ def describe_scene(scene: Scene, conversion: Conversion, grid: GeoBox) -> dict[s
     shift, _ = scene_shift(tuple(f.geobox for f in scene.files), grid)
     return {
         "files": scene.names,
+        "bands": list(scene.files[0].bands),
+        "src_crs": scene.files[0].src_crs,
         "family": scene.family,
         "unit": scene.unit,
         "unit_reason": scene.unit_reason,

@@ -1,1 +1,1 @@
-"""Pages to look at: one self-contained HTML file, nothing fetched, nothing executed."""
+"""Pages to look at: one self-contained HTML file, nothing fetched."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import io
 from collections.abc import Mapping, Sequence
 from html import escape
@@ -151,11 +152,15 @@ def legend(names: Sequence[str], colours: Sequence[str]) -> str:
     return f'<p class="note">{items}</p>'
 
 
-def page(title: str, lead: str, *parts: str) -> str:
-    """The whole document."""
+def page(title: str, lead: str, *parts: str, language: str = "en", style: str = "", script: str = "") -> str:
+    """The whole document, which may fetch nothing and run nothing but ``script``."""
+    runs = f"'sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}'" if script else "'none'"
+    policy = f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src {runs}"
+    end = f"<script>{script}</script>" if script else ""
     return (
-        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
+        f'<!doctype html>\n<html lang="{escape(language)}"><head><meta charset="utf-8">'
+        f'<meta http-equiv="Content-Security-Policy" content="{policy}">'
         '<meta name="viewport" content="width=device-width">'
-        f"<title>{escape(title)}</title><style>{_STYLE}</style></head>"
-        f'<body><h1>{escape(title)}</h1><p class="lead">{escape(lead)}</p>{"".join(parts)}</body></html>\n'
+        f"<title>{escape(title)}</title><style>{_STYLE}{style}</style></head>"
+        f'<body><h1>{escape(title)}</h1><p class="lead">{escape(lead)}</p>{"".join(parts)}{end}</body></html>\n'
     )
