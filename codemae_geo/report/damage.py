@@ -191,8 +191,17 @@ def compose(
     model = f"{run.summary.model.name} {run.summary.model.version}".strip()
     lead = words("lead", folder=run.folder.absolute().name, date=words.moment(run.summary.created), model=model)
     return page.page(
-        title or words("title"), lead, *filter(None, parts), language=words.language, style=_STYLE, script=_SCRIPT
+        title or words("title"),
+        lead,
+        *filter(None, parts),
+        language=words.language,
+        style=_part("damage.css"),
+        script=_part("damage.js"),
     )
+
+
+def _part(name: str) -> str:
+    return (Path(__file__).parent / name).read_text(encoding="utf-8")
 
 
 def _front(run: Run) -> list[ClassInfo]:
@@ -596,71 +605,3 @@ def _files(names: Sequence[str], words: Words) -> str:
     if len(short) > 6:
         return words("files_more", first=", ".join(short[:5]), count=words.number(len(short) - 5))
     return ", ".join(short)
-
-
-_STYLE = """
-* { print-color-adjust: exact; -webkit-print-color-adjust: exact; }
-.cards { display: flex; flex-wrap: wrap; gap: .8rem; }
-.card { border-left: 6px solid; padding: .1rem 1rem .1rem .7rem; min-width: 8rem; }
-.card b { display: block; font-size: 1.7rem; line-height: 1.2; font-variant-numeric: tabular-nums; }
-.card small { display: block; color: #57606a; }
-.alert { background: #fff8c5; border: 1px solid #d4a72c; padding: .5rem .8rem; }
-.tools { display: flex; gap: 1rem; align-items: center; margin: .4rem 0; }
-.frame { position: relative; background: #e6e9ec; overflow: hidden; }
-.pane { position: absolute; inset: 0; overflow: hidden; }
-.pane img.main { width: 100%; height: 100%; display: block; }
-.blank { width: 100%; height: 100%; background: #e6e9ec; }
-.two .pane.after { clip-path: inset(0 0 0 var(--at, 50%)); }
-.pane span { position: absolute; top: .5rem; left: .5rem; background: #fffc; padding: 0 .5rem; font-size: 13px; }
-.pane.after span { left: auto; right: .5rem; }
-.over { position: absolute; inset: 0; background-size: 100% 100%; image-rendering: pixelated; display: none; }
-[data-show=classes] .over.classes, [data-show=buildings] .over.buildings, [data-show=grid] .over.grid {
-  display: block; }
-.still .over.classes { display: block; opacity: .35; }
-.line { position: absolute; top: 0; bottom: 0; left: var(--at, 50%); width: 2px; margin-left: -1px; background: #fff;
-  box-shadow: 0 0 3px #000; }
-.frame input { position: absolute; inset: 0; width: 100%; height: 100%; margin: 0; opacity: 0; cursor: ew-resize; }
-.frame:has(input:focus-visible) { outline: 3px solid #0550ae; }
-.bar { position: relative; font-size: 13px; color: #57606a; padding-top: .3rem; white-space: nowrap; }
-.bar i { display: inline-block; height: 5px; border: 1px solid #57606a; border-top: 0; margin-right: .5rem; }
-.severity { display: grid; grid-template-columns: minmax(0, 20rem) 1fr; gap: 1.4rem; align-items: start; }
-.severity .swatch:first-child { margin-left: 0; } .severity table { font-size: 13px; }
-.severity td:first-child { white-space: nowrap; }
-.examples { display: grid; grid-template-columns: repeat(3, 1fr); gap: .6rem 1.2rem; }
-.pair { display: grid; grid-template-columns: 1fr 1fr; gap: 3px; } .pair div { position: relative; }
-.pair img { width: 100%; display: block; } .pair svg { position: absolute; inset: 0; width: 100%; height: 100%; }
-.pair path { fill: none; stroke: #ffe600; stroke-width: 1.5; vector-effect: non-scaling-stroke; }
-.facts td { overflow-wrap: anywhere; } h2 { break-after: avoid; } figure, tr, .frame, .cards { break-inside: avoid; }
-@media screen and (max-width: 50rem) {
-  .severity, .examples { grid-template-columns: 1fr; } table { display: block; overflow-x: auto; } }
-@page { margin: 14mm; }
-@media print {
-  body { margin: 0; padding: 0; max-width: none; font-size: 11px; } .tools, .line, .frame input { display: none; }
-  .two .frame { display: grid; grid-template-columns: 1fr 1fr; gap: 6px; aspect-ratio: auto !important;
-    background: none; }
-  .two .pane { position: relative; } .two .pane.after { clip-path: none; } .bar { display: none; }
-  .severity { grid-template-columns: 14rem 1fr; }
-}
-"""
-
-_SCRIPT = """
-'use strict';
-for (const map of document.querySelectorAll('.map:not(.still)')) {
-  const tools = map.previousElementSibling, range = map.querySelector('input');
-  const choose = tools.querySelector('select'), blink = tools.querySelector('button');
-  const keys = [...map.parentElement.querySelectorAll('.key')];
-  const put = at => { map.style.setProperty('--at', at + '%'); };
-  const show = kind => {
-    map.dataset.show = kind;
-    for (const key of keys) key.hidden = !key.dataset.for.split(' ').includes(kind);
-  };
-  if (range) range.addEventListener('input', () => put(range.value));
-  choose.addEventListener('change', () => show(choose.value));
-  show(choose.value);
-  let timer = 0, after = false;
-  if (blink) blink.addEventListener('click', () => {
-    if (timer) { clearInterval(timer); timer = 0; put(range.value); return; }
-    timer = setInterval(() => { after = !after; put(after ? 0 : 100); }, 700);
-  });
-}
-"""
