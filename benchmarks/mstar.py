@@ -7,7 +7,8 @@ MSTAR.zip holds ``<class>/<id>.jpeg`` chips of ten vehicles (2,747, 17 degrees d
 learnt from: all of it, or 40 a class, drawn anew with every seed. Pretraining sees no label and no test chip: it is
 ``codemae pretrain small`` on the chips with optical windows of Los Angeles as unpaired images. The networks are the
 tiny backbone on the middle 48 x 48 pixels, fine-tuned by the published recipe of SAR targets (layer decay 0.85, cosine,
-no augmentation) with fewer epochs. Needs scikit-image for HOG. Writes ``mstar.json``, ``mstar.md`` and ``mstar.png``.
+no augmentation) with fewer epochs. Needs scikit-image for HOG. Writes ``mstar.json``, ``mstar.md`` and ``mstar.png``;
+started again with the same folder it goes on.
 """
 
 from __future__ import annotations
@@ -81,8 +82,9 @@ def pretrain(chips: Tensor, los_angeles: Path, folder: Path, epochs: int) -> Pat
     command += ["data.use=unpaired", "data.statistics=measured", "data.holdout=null", f"model.img_size={SIDE}"]
     # nothing is paired, so the objectives of pairs would count 0: they are not computed
     command += ["model.cross=false", "model.contrast=false", "model.decoder_depth=2"]
-    command += [f"train.epochs={epochs}", "train.batch=64", "train.save_every=0", "train.validate_every=1000"]
-    subprocess.run([*command, "-o", str(run), "--overwrite", "--progress", "plain"], check=True)
+    command += [f"train.epochs={epochs}", "train.batch=64", "train.save_every=20", "train.validate_every=1000"]
+    command += ["-o", str(run), "--progress", "plain", *(["--resume"] if (run / "checkpoint.pt").exists() else [])]
+    subprocess.run(command, check=True)
     return run / "encoder.safetensors"
 
 
@@ -241,12 +243,17 @@ def main() -> None:
         for method in METHODS
         if not (labels == "full" and method == METHODS[3] and seed)  # it draws nothing
     ]
-    rows = []
+    kept = args.output / "mstar.json"
+    rows: list[dict[str, Any]] = json.loads(kept.read_text()) if kept.exists() else []
+    done = {(row["method"], row["labels"], row["seed"]) for row in rows}
+    jobs = [job for job in jobs if (job["method"], job["labels"], job["seed"]) not in done]
     with ProcessPoolExecutor(args.jobs, mp_context=get_context("spawn")) as pool:
         for row in pool.map(one, jobs):
             rows.append(row)
             print(json.dumps(row), flush=True)
-            (args.output / "mstar.json").write_text(json.dumps(rows, indent=1) + "\n")
+            part = kept.with_suffix(".part")
+            part.write_text(json.dumps(rows, indent=1) + "\n")
+            part.replace(kept)
     (args.output / "mstar.md").write_text(table(rows))
     draw(rows, args.output / "mstar.png")
     print(table(rows))

@@ -87,6 +87,21 @@ def class_entries(text: str) -> list[Any]:
     return entries
 
 
+def class_values(text: str) -> dict[str, Any]:
+    """``water=1,wood=2`` by name; numbers as numbers.
+
+    Raises:
+        InputError: an entry without a name or a value.
+    """
+    found: dict[str, Any] = {}
+    for entry in text.split(","):
+        name, _, value = (part.strip() for part in entry.partition("="))
+        if not name or not value:
+            raise InputError(f"{entry!r} names no class and value", expected="NAME=VALUE,NAME=VALUE,...")
+        found[name] = int(value) if value.lstrip("-").isdigit() else value
+    return found
+
+
 def numbers(text: str, what: str, example: str) -> tuple[float, ...]:
     """Numbers by commas.
 

@@ -428,7 +428,7 @@ def decide_conversion(
 
 def nodata_option(role: str) -> str:
     """The option that overrides a scene's nodata value."""
-    return "nodata" if role == "image" else f"{role}_nodata"
+    return "nodata" if role in ("image", "optical") else f"{role}_nodata"
 
 
 def warn_of_fill(role: str, sample: NDArray[Any], valid: NDArray[np.bool_], reporter: Reporter) -> None:

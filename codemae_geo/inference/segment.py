@@ -1,4 +1,4 @@
-"""From one scene to a map of classes or bands of values, with any model of one image."""
+"""From one scene, or one of each sensor, to a map of classes or bands of values."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from codemae_geo.inference.job import MapResult, combine_regions, crop_to_aoi, o
 from codemae_geo.inference.journal import Journal
 from codemae_geo.inference.maps import MapJob, ValuesSink
 from codemae_geo.inference.predictor import Predictor
-from codemae_geo.inference.request import Bounds, RunOptions, SceneLike, Target, as_request
+from codemae_geo.inference.request import Bounds, RunOptions, SceneLike, SceneRequest, Target, as_request
 from codemae_geo.inference.runtimes.graph import is_exported
 from codemae_geo.outputs import FolderStaging
 from codemae_geo.progress import Reporter
-from codemae_geo.raster.align import target_grid
+from codemae_geo.raster.align import overlap, target_grid
 from codemae_geo.raster.env import gdal_env
 from codemae_geo.raster.write import estimate_bytes
 from codemae_geo.tasks import TASKS, Task
@@ -41,6 +41,7 @@ class SegmentJob(MapJob):
         model: str | Path | PackageFile,
         scene: SceneLike,
         *,
+        sar: SceneLike | None = None,
         polygons: bool = True,
         target: Target | None = None,
         options: RunOptions | None = None,
@@ -48,14 +49,9 @@ class SegmentJob(MapJob):
     ) -> SegmentJob:
         """Open and check everything, without writing. Arguments and errors are those of :func:`predict`."""
         target, options, reporter = target or Target(), options or RunOptions(), reporter or Reporter()
-        request = as_request(scene)
         with gdal_env(), reporter.stage("check"):
-            package = open_package(model, cls.task, role="one scene")
-            if len(package.contract.inputs) != 1:
-                raise ModelError(
-                    f"the model {package.contract.name} takes {len(package.contract.inputs)} scenes",
-                    expected="one scene",
-                )
+            package = open_package(model, cls.task, role="one scene" if sar is None else "an optical and a SAR scene")
+            requests = in_order(package.contract, as_request(scene), None if sar is None else as_request(sar))
             module = getattr(package, "module", None)  # of a model from elsewhere, or already loaded
             side = getattr(module, "side", None)
             if side is not None and options.window not in (None, side):
@@ -65,8 +61,10 @@ class SegmentJob(MapJob):
                     expected=f"{side} pixels",
                     option="window",
                 )
-            opened = request.open(package.contract.inputs[0])
-            grid = target_grid(opened, dst_crs=target.dst_crs, res=target.res, bounds=target.bounds)
+            scenes = [request.open(spec) for request, spec in zip(requests, package.contract.inputs, strict=True)]
+            first = next((s for s in scenes if s.family == "optical"), scenes[0])
+            facts = {"overlap": {"area_m2": overlap(*scenes).area_m2}} if len(scenes) > 1 else {}
+            grid = target_grid(first, dst_crs=target.dst_crs, res=target.res, bounds=target.bounds)
             regions = []
             if target.aoi is not None:
                 grid, inside = crop_to_aoi(grid, target.aoi)
@@ -76,12 +74,13 @@ class SegmentJob(MapJob):
                 lambda network, choice: Predictor(
                     network, package.contract, choice, tta=options.tta, batch_size=options.batch_size
                 ),
-                [request],
-                [opened],
+                requests,
+                scenes,
                 grid,
                 options,
                 reporter,
                 region=combine_regions(regions),
+                facts=facts,
                 parameters={**target.parameters(pair=False), **asdict(options)},
                 reads=[target.aoi],
                 multiple=getattr(module, "multiple", 32),
@@ -95,6 +94,27 @@ class SegmentJob(MapJob):
             outputs["vector"] = staging.folder / f"{self.task.stem}.gpkg"
             summary["polygons"] = self._write_polygons(outputs, outputs["vector"])
         return outputs, summary
+
+
+def in_order(contract: ModelContract, scene: SceneRequest, sar: SceneRequest | None) -> list[SceneRequest]:
+    """The scenes in the order of the model's inputs.
+
+    Raises:
+        ModelError: the model takes other scenes than were given.
+    """
+    families = [spec.family for spec in contract.inputs]
+    if sar is None and len(families) == 1:
+        return [scene]
+    if sar is not None and sorted(families) == ["optical", "sar"]:
+        return [sar if family == "sar" else scene for family in families]
+    takes = " and ".join(f"one {family}" for family in families)
+    fused = sorted(families) == ["optical", "sar"]
+    raise ModelError(
+        f"the model {contract.name} takes {takes} scene{'s' if len(families) > 1 else ''}",
+        found="one scene" if sar is None else f"a scene, and one more as {param('sar')}",
+        hint=f"name the SAR scene with {param('sar')}" if fused else None,
+        option="sar",
+    )
 
 
 class ValuesJob(SegmentJob):
@@ -126,6 +146,7 @@ def open_prediction(
     model: str | Path | PackageFile | nn.Module,
     scene: SceneLike,
     *,
+    sar: SceneLike | None = None,
     inputs: InputLike | Sequence[InputLike] | None = None,
     classes: Sequence[ClassLike] | None = None,
     values: Sequence[str] | None = None,
@@ -159,7 +180,7 @@ def open_prediction(
     # 16 bits keep two or three digits of a value, and nobody has measured what they do to a model from elsewhere
     if options.precision == "auto" and (kind is ValuesJob or foreign):
         options = replace(options, precision="float32")
-    return kind.open(package, scene, polygons=polygons, target=target, options=options, reporter=reporter)
+    return kind.open(package, scene, sar=sar, polygons=polygons, target=target, options=options, reporter=reporter)
 
 
 def predict(
@@ -167,6 +188,7 @@ def predict(
     scene: SceneLike,
     out: str | Path,
     *,
+    sar: SceneLike | None = None,
     inputs: InputLike | Sequence[InputLike] | None = None,
     classes: Sequence[ClassLike] | None = None,
     values: Sequence[str] | None = None,
@@ -186,7 +208,8 @@ def predict(
     Args:
         model: name, file or hub address of a package with the task segmentation or regression; or any torch module, an
             ONNX file, or a STAC MLM item, see :func:`codemae_geo.weights.foreign.wrap`. A module is set to evaluation.
-        scene: one file or many of one date.
+        scene: one file or many of one date; of a model that takes both sensors, the optical one. Its grid is the map's.
+        sar: the radar scene of a model that takes both sensors; where either is nodata, nothing is analysed.
         out: folder to create: ``classes.tif``, ``confidence.tif``, ``classes.gpkg`` and ``summary.json``, or of a
             regression ``values.tif`` and ``summary.json``.
         inputs: what a model that is not a package takes: ``{"family": "optical", "bands": ["red", "green", "blue"],
@@ -210,6 +233,7 @@ def predict(
     job = open_prediction(
         model,
         scene,
+        sar=sar,
         inputs=inputs,
         classes=classes,
         values=values,

@@ -113,23 +113,29 @@ def uncertain_error_ratio(confidence: NDArray[np.floating[Any]], right: NDArray[
     return float(wrong[order[:count]].mean() / wrong.mean())
 
 
-def fit_logistic(z: NDArray[np.floating[Any]], right: NDArray[np.bool_], prior: float = 1.0) -> tuple[float, float]:
+def fit_logistic(
+    z: NDArray[np.floating[Any]],
+    right: NDArray[np.bool_],
+    prior: float = 1.0,
+    centre: tuple[float, float] = (1.0, 0.0),
+) -> tuple[float, float]:
     """Slope and intercept of a logistic of ``z`` that says how likely an answer is right (Platt, 1999).
 
     Args:
         z: [N], log(p / (1 - p)) of a score p between 0 and 1.
         right: [N].
-        prior: pull towards the score itself (slope 1, intercept 0), as strong as that many answers: few buildings
-            cannot bend it far.
+        prior: pull towards ``centre``, as strong as a few times that many answers: few buildings cannot bend it far.
+        centre: slope and intercept of an earlier calibration; without one the score itself.
 
     Returns:
         slope (0 or more) and intercept.
     """
     y = np.asarray(right, np.float64)
-    w = np.array([1.0, 0.0])
+    start = np.array(centre, np.float64)
+    w = start.copy()
     for _ in range(50):  # Newton's method on a convex loss in two numbers
         p = 1 / (1 + np.exp(-(w[0] * z + w[1])))
-        gradient = np.array([((p - y) * z).sum() + prior * (w[0] - 1), (p - y).sum() + prior * w[1]])
+        gradient = np.array([((p - y) * z).sum(), (p - y).sum()]) + prior * (w - start)
         curve = p * (1 - p)
         hessian = np.array([[(curve * z * z).sum(), (curve * z).sum()], [(curve * z).sum(), curve.sum()]])
         step = np.linalg.solve(hessian + prior * np.eye(2), gradient)

@@ -86,7 +86,7 @@ def overlap(pre: Scene, post: Scene) -> Overlap:
     if common.area <= 0:
         raise InputError(
             "the two scenes do not overlap",
-            found=f"pre {_lonlat_extent(pre)}, post {_lonlat_extent(post)}",
+            found=f"{pre.role} {_lonlat_extent(pre)}, {post.role} {_lonlat_extent(post)}",
             expected="two scenes of one place",
             hint=f"check the files, and {param('src_crs')} if it was given",
         )

@@ -185,7 +185,7 @@ def _sample_rasters(
             raise InputError(
                 f"the labels {path} hold a value that is not a class",
                 found=f"{value:.15g} in {count} pixels",
-                expected=", ".join(f"{k:.15g}" for k in numbers),
+                expected=", ".join(k if isinstance(k, str) else f"{k:.15g}" for k in numbers),
                 hint="declare it in data.classes, or store it as nodata",
             )
     label = np.full(values.shape, NODATA, np.uint8)

@@ -32,8 +32,6 @@ TINY = [
     *("train.batch=2", "augment.crop=32", "evaluate.window=32", "evaluate.stride=32", "evaluate.crop=32"),
 ]
 RECIPES = [f"{task}/{name}" for task in TASKS for name in shipped_recipes(task) if name != "own"]
-#: of each task, the recipe that is killed and resumed
-KILLED = ("classification/mstar", "segmentation/ddhr_sk_both", "damage/dfc25_t2")
 
 
 @pytest.fixture(autouse=True)
@@ -81,7 +79,7 @@ def test_recipes_are_what_the_tables_say(name: str) -> None:
 @pytest.mark.parametrize("name", RECIPES)
 @pytest.mark.filterwarnings("ignore:The split:UserWarning")
 def test_every_recipe_end_to_end(name: str, tmp_path: Path) -> None:
-    """Trained, killed by SIGKILL and resumed (one of each task), packed, and run where the engine makes maps."""
+    """Trained, killed by SIGKILL and resumed, evaluated, packed, and run where the engine makes maps."""
     command = arguments(name, tmp_path / "data")
     whole = tmp_path / "whole"
     done = invoke(*command, "-o", whole, "--json")
@@ -95,24 +93,25 @@ def test_every_recipe_end_to_end(name: str, tmp_path: Path) -> None:
     assert bool(contract.metrics) == bool(result["validation"]) == (name != "segmentation/loveda")
     if contract.metrics:
         assert contract.temperature != 1.0 and all(m.split for m in contract.metrics)
-    if name in KILLED:
-        killed_and_resumed(command, whole, tmp_path / "killed")
-        scored = invoke("evaluate", package, contract.training_data[0].name, "--root", tmp_path / "data", "--split",
-                        {"damage": "val", "segmentation": "val"}.get(contract.task, "test"), "-o", tmp_path / "scores",
-                        "-q")  # fmt: skip
-        assert scored.exit_code == 0 and (tmp_path / "scores" / "metrics.json").exists(), scored.stderr
+    killed_and_resumed(command, whole, tmp_path / "killed")
+    split = (load_finetune(name).data.validation or ["val" if contract.task == "damage" else "test"])[0]
+    scored = invoke("evaluate", package, contract.training_data[0].name, "--root", tmp_path / "data", "--split", split,
+                    "--limit", 2, "-o", tmp_path / "scores", "-q")  # fmt: skip
+    assert scored.exit_code == 0 and (tmp_path / "scores" / "metrics.json").exists(), scored.stderr
     image = scene(tmp_path / "scene.tif", 64)
-    if contract.task == "segmentation" and len(contract.inputs) == 1 and contract.inputs[0].family == "optical":
-        mapped = invoke("predict", package, image, "-o", tmp_path / "map", "-q")
+    other = scene(tmp_path / "other.tif", 64, 1)
+    families = [spec.family for spec in contract.inputs]
+    if families[-1] == "sar":
+        with rasterio.open(other) as file:
+            pixels, profile = file.read(1), file.profile | {"count": 1}
+        with rasterio.open(other, "w", **profile) as file:
+            file.write(pixels, 1)
+    if contract.task == "segmentation":
+        scenes = {("optical",): [image], ("sar",): [other], ("optical", "sar"): [image, "--sar", other]}
+        mapped = invoke("predict", package, *scenes[tuple(families)], "-o", tmp_path / "map", "-q")
         assert mapped.exit_code == 0 and (tmp_path / "map" / "classes.tif").exists(), mapped.stderr
     if contract.task == "damage":
-        post = scene(tmp_path / "post.tif", 64, 1)
-        if contract.inputs[1].family == "sar":
-            with rasterio.open(post) as file:
-                pixels, profile = file.read(1), file.profile | {"count": 1}
-            with rasterio.open(post, "w", **profile) as file:
-                file.write(pixels, 1)
-        mapped = invoke("damage", "--pre", image, "--post", post, "-m", package, "-o", tmp_path / "map", "-q")
+        mapped = invoke("damage", "--pre", image, "--post", other, "-m", package, "-o", tmp_path / "map", "-q")
         assert mapped.exit_code == 0 and (tmp_path / "map" / "damage.tif").exists(), mapped.stderr
 
 
@@ -184,6 +183,50 @@ def test_own_segmentation_labels_on_another_grid(town: Path, tmp_path: Path) -> 
     with rasterio.open(tmp_path / "map" / "classes.tif") as file:
         found = file.read(1)
     assert np.mean(found[:, :56] == 0) > 0.95 and np.mean(found[:, 72:] == 1) > 0.95
+
+
+def test_own_labels_of_both_sensors(town: Path, tmp_path: Path) -> None:
+    """West and east differ in the optical image, north and south in the radar; the fused model tells all four."""
+    with rasterio.open(town / "a/before.tif") as file:
+        profile = file.profile
+    rng = np.random.default_rng(0)
+    rows = np.where(np.arange(128) < 64, 50, 150)[:, None] + rng.integers(0, 20, (128, 128))
+    for name, dx in (("radar", 0), ("far", 10_000)):
+        place = profile["transform"] * rasterio.Affine.translation(dx, 0)
+        with rasterio.open(tmp_path / f"{name}.tif", "w", **(profile | {"count": 1, "transform": place})) as file:
+            file.write(rows.astype(np.uint8), 1)
+    truth = 1 + (np.arange(128) >= 64)[:, None] * 2 + (np.arange(128) >= 64)[None, :]
+    with rasterio.open(tmp_path / "labels.tif", "w", **(profile | {"count": 1})) as file:
+        file.write(truth.astype(np.uint8), 1)
+    scenes = ["--images", town / "a/before.tif", "--sar", tmp_path / "radar.tif", "--labels", tmp_path / "labels.tif"]
+    changes = ["train.epochs=20", "data.samples=32", "train.lr=0.01", "data.classes={nw: 1, ne: 2, sw: 3, se: 4}"]
+    changes += ["augment.colours=none", "augment.scale=[1,1]", "data.holdout=0", "train.select=last"]
+    done = invoke("finetune", "segmentation", *scenes, *OWN, *changes, "-o", tmp_path / "run")
+    assert done.exit_code == 0, done.stderr
+    package = tmp_path / "run" / "model.safetensors"
+    assert [spec.name for spec in read_contract(package).inputs] == ["optical", "sar"]
+    both = [package, town / "b/before.tif", "--sar", tmp_path / "radar.tif"]
+    done = invoke("predict", *both, "-o", tmp_path / "map", "-q")
+    assert done.exit_code == 0, done.stderr
+    with rasterio.open(tmp_path / "map" / "classes.tif") as file:
+        found = file.read(1)
+    inner = np.ones(128, bool)
+    inner[56:72] = False  # windows blur the seam
+    assert np.mean((found == truth - 1)[np.ix_(inner, inner)]) > 0.9
+    scored = invoke("evaluate", package, *scenes, "--classes", "nw=1,ne=2,sw=3,se=4", "-o", tmp_path / "out", "-q")
+    assert scored.exit_code == 0, scored.stderr
+    assert json.loads((tmp_path / "out" / "metrics.json").read_text())["figures"]["ungated"]["accuracy"] > 0.9
+    for wrong, said in (
+        (both[:2], "name the SAR scene with --sar"),
+        ([*both[:3], tmp_path / "far.tif"], "do not overlap"),
+    ):
+        refused = invoke("predict", *wrong, "-o", tmp_path / "refused")
+        assert refused.exit_code == 1 and said in refused.stderr and not (tmp_path / "refused").exists()
+    refused = invoke("evaluate", package, *scenes, "--classes", "nw=1,ne=2", "-o", tmp_path / "refused", "-q")
+    assert refused.exit_code == 1 and "not the model's classes" in refused.stderr
+    alone = invoke("finetune", "segmentation", *scenes[:2], "--labels", tmp_path / "labels.tif", *OWN,
+                   "data.sensors=[optical,sar]", "-o", tmp_path / "refused")  # fmt: skip
+    assert alone.exit_code == 1 and "1 images, 0 radar scenes" in alone.stderr, alone.stderr
 
 
 def test_damage_from_a_folder_of_rasters_with_codes(town: Path, tmp_path: Path) -> None:

@@ -12,7 +12,16 @@ import numpy as np
 import pytest
 import torch
 from codemae_cli.app import app
-from codemae_train.adapt import Features, choose_strength, cross_validate, fit, folds, forgetting, suggest_next
+from codemae_train.adapt import (
+    Features,
+    calibrate,
+    choose_strength,
+    cross_validate,
+    fit,
+    folds,
+    forgetting,
+    suggest_next,
+)
 from shapely.geometry import box
 from support.labelled import buildings, scene
 from support.towns import make_start
@@ -26,7 +35,9 @@ from codemae_geo.weights.package import (
 
 ENCODER = {"embed_dim": 32, "mlp_depth1": 1, "mlp_depth2": 1, "depth": 2, "num_heads": 2, "fpn_dim": 16, "img_size": 32}
 #: a package as far as the mathematics asks
-PACKAGE: Any = SimpleNamespace(contract=SimpleNamespace(class_table=DAMAGE_CLASSES, temperature=1.0))
+PACKAGE: Any = SimpleNamespace(
+    contract=SimpleNamespace(class_table=DAMAGE_CLASSES, temperature=1.0, building_calibration=None)
+)
 
 
 def separable(count: int, noise: float, seed: int = 0) -> Features:
@@ -74,6 +85,19 @@ def test_the_pull_towards_the_start() -> None:
     features, start = separable(20, 0.5), blind()
     moved = [float((fit(features, start, s)[0] - start[0]).norm()) for s in (0.1, 1.0, 10.0, float("inf"))]
     assert moved[0] > moved[1] > moved[2] > moved[3] == 0
+
+
+def test_few_labels_stay_near_the_earlier_calibration() -> None:
+    """Ten answers, all right, do not make a model sure that was right in half of the cases; a thousand do."""
+    earlier: Any = SimpleNamespace(slope=1.0, intercept=-1.0)
+    sure = []
+    for count in (10, 1000):
+        z = np.full(count, 1.0)
+        (slope, intercept), _ = calibrate(z, np.ones(count, bool), np.arange(count) % 5, earlier)
+        sure.append(1 / (1 + np.exp(-(slope + intercept))))
+    assert 0.5 < sure[0] < 0.75 and sure[1] > 0.9
+    _, without = calibrate(np.full(10, 1.0), np.ones(10, bool), np.arange(10) % 5, None)
+    assert without < 0.3
 
 
 def test_folds_spread_the_classes() -> None:

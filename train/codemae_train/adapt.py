@@ -60,6 +60,9 @@ BOUND = 0.05
 MIN_SHARE = 0.1
 #: resamples of the interval
 BOOTSTRAP = 2000
+#: pull of the calibration towards the package's own, which was fitted on buildings that the model had not seen; on the
+#: bundled model's chip this made 10 labels' calibration error .089 where it was .105, and 40 labels' no worse
+PULL = 10.0
 
 
 @dataclass(frozen=True)
@@ -457,14 +460,24 @@ def choose_strength(features: Features, start: Classifier, package: ModelPackage
     return best[1]
 
 
-def cross_validate(features: Features, start: Classifier, package: ModelPackage, seed: int) -> dict[str, Any]:
-    """What adapting gains on buildings left out: neither the weights nor the strength have seen them.
+@dataclass(frozen=True)
+class LeftOut:
+    """What adapting does on buildings left out: neither the weights nor the strength have seen them.
 
-    Returns:
-        ``before`` and ``after`` (see :func:`codemae_geo.metrics.maps.building_figures`), ``gain`` of the mean F1 with
-        its 95 % ``interval`` (resampled over buildings, both models on the same ones); ``calibration``, slope and
-        intercept of the buildings' confidence, and its ``ece`` where each fold is judged by a fit to the others.
+    Args:
+        figures: ``before`` and ``after`` (see :func:`codemae_geo.metrics.maps.building_figures`), ``gain`` of the mean
+            F1 and its 95 % ``interval`` (resampled over buildings, both models on the same ones), number of ``folds``.
+        z: [N] log odds of the score of each answer that will be used; right: [N], whether it is; part: [N], its fold.
     """
+
+    figures: dict[str, Any]
+    z: NDArray[np.float64]
+    right: NDArray[np.bool_]
+    part: NDArray[np.int64]
+
+
+def leave_out(features: Features, start: Classifier, package: ModelPackage, seed: int) -> LeftOut:
+    """Adapt to all folds but one, for each in turn, and judge it by that one."""
     names, labels = package.contract.class_table.names, features.labels
     part = folds(labels, FOLDS, seed)
     answers, probabilities = np.zeros(len(labels), np.int64), np.zeros((len(labels), len(names)))
@@ -482,21 +495,43 @@ def cross_validate(features: Features, start: Classifier, package: ModelPackage,
         gains.append(two - one)
     if after["mean_f1"] <= before["mean_f1"]:  # then the start is what will be used
         answers, probabilities = unchanged, as_before
-    right, z = answers == labels, logit(class_score(probabilities, answers, package.contract.class_table))
-    sure = np.zeros(len(labels))
-    for number in np.unique(part):
-        slope, intercept = fit_logistic(z[part != number], right[part != number])
-        sure[part == number] = 1 / (1 + np.exp(-(slope * z[part == number] + intercept)))
+    z = logit(class_score(probabilities, answers, package.contract.class_table))
     low, high = np.quantile(gains, [0.025, 0.975])
-    return {
+    figures = {
         "before": before,
         "after": after,
         "gain": round(after["mean_f1"] - before["mean_f1"], 4),
         "interval": [round(float(low), 4), round(float(high), 4)],
-        "calibration": [round(v, 4) for v in fit_logistic(z, right)],
-        "ece": round(reliability(sure, right, bins=10).ece, 4),
         "folds": int(part.max()) + 1,
     }
+    return LeftOut(figures, z, answers == labels, part)
+
+
+def cross_validate(features: Features, start: Classifier, package: ModelPackage, seed: int) -> dict[str, Any]:
+    """The figures of :class:`LeftOut`, and ``calibration`` and ``ece`` of :func:`calibrate`."""
+    found = leave_out(features, start, package, seed)
+    calibration, ece = calibrate(found.z, found.right, found.part, package.contract.building_calibration)
+    return found.figures | {"calibration": [round(v, 4) for v in calibration], "ece": round(ece, 4)}
+
+
+def calibrate(
+    z: NDArray[np.float64],
+    right: NDArray[np.bool_],
+    part: NDArray[np.int64],
+    earlier: BuildingCalibration | None,
+) -> tuple[tuple[float, float], float]:
+    """Slope and intercept of the buildings' confidence, and its ECE where each fold is judged by a fit to the others.
+
+    Args:
+        z: [N] log odds of the scores of buildings left out; right: [N]; part: [N] their folds.
+        earlier: the package's calibration, which the fit is pulled towards.
+    """
+    prior, centre = (1.0, (1.0, 0.0)) if earlier is None else (PULL, (earlier.slope, earlier.intercept))
+    sure = np.zeros(len(z))
+    for number in np.unique(part):
+        slope, intercept = fit_logistic(z[part != number], right[part != number], prior, centre)
+        sure[part == number] = 1 / (1 + np.exp(-(slope * z[part == number] + intercept)))
+    return fit_logistic(z, right, prior, centre), reliability(sure, right, bins=10).ece
 
 
 def forgetting(rest: Tensor, start: Classifier, fitted: Classifier) -> dict[str, float]:

@@ -601,6 +601,7 @@ def scene_cases_result(
     labels: Path,
     *,
     column: str | None,
+    classes: Mapping[str, Any] | None,
     footprints: Path | None,
     reporter: Reporter,
     show: list[dict[str, Any]],
@@ -608,6 +609,9 @@ def scene_cases_result(
     """Map scenes with the engine that serves users, and count against labels on the map's grid.
 
     A damage model is run twice, with and without its gate. Labels may be a raster, polygons or points in any CRS.
+
+    Raises:
+        InputError: ``classes`` are not the model's; or see :func:`codemae_datasets.labels.read_labels`.
     """
     from codemae_datasets.labels import read_labels
     from odc.geo.geobox import GeoBox
@@ -634,7 +638,15 @@ def scene_cases_result(
                     list(scenes["pre"]), list(scenes["post"]), out, model=source, options=options, reporter=reporter
                 )
             else:
-                done = predict(source, list(scenes["images"]), out, polygons=False, options=options, reporter=reporter)
+                done = predict(
+                    source,
+                    list(scenes["images"]),
+                    out,
+                    sar=list(scenes["sar"]) if "sar" in scenes else None,
+                    polygons=False,
+                    options=options,
+                    reporter=reporter,
+                )
             path = done.outputs["classes"]
             with rasterio.open(path) as file, rasterio.open(done.outputs["confidence"]) as other:
                 found, sure = file.read(1), other.read(1).astype(np.float32) * np.float32(other.scales[0])
@@ -643,10 +655,16 @@ def scene_cases_result(
                 likely = file.read().astype(np.float32) * np.float32(file.scales[0])
             if truth is None:
                 wanted = None if damage else {name: name for name in names}
+                if classes is not None and not damage:
+                    if set(classes) != set(names):
+                        raise InputError(
+                            "these are not the model's classes", found=", ".join(classes), expected=", ".join(names)
+                        )
+                    wanted = {name: classes[name] for name in names}
                 try:
                     burnt = read_labels(labels, grid, column=column, damage=damage, classes=wanted)
                 except InputError:
-                    if damage:
+                    if damage or classes is not None:
                         raise
                     burnt = read_labels(labels, grid, column=column, classes={n: i for i, n in enumerate(names)})
                 note = "; ".join(burnt.notes)
@@ -732,6 +750,7 @@ def evaluate(
     scenes: Mapping[str, Sequence[Path]] | None = None,
     labels: Path | None = None,
     column: str | None = None,
+    classes: Mapping[str, Any] | None = None,
     footprints: Path | None = None,
     save: Path | None = None,
     overwrite: bool = False,
@@ -745,8 +764,10 @@ def evaluate(
         out: folder to create.
         root, split, limit: see :func:`open_cases`.
         form: see :func:`answer`.
-        scenes: files by input: ``pre`` and ``post``, or ``images``.
+        scenes: files by input: ``pre`` and ``post``, or ``images``, with ``sar`` of a model for both sensors.
         labels: a raster, polygons or points of classes, in any CRS; ``column`` holds the class.
+        classes: of a segmentation model, what the labels hold for each class (a value, or a list of them); None takes
+            the names of the model, or its numbers from 0.
         footprints: building outlines; without them buildings are the connected areas of the labels.
         save: also write the package with what was fitted here, see :func:`calibrated`.
         overwrite: allow a folder with content.
@@ -785,7 +806,15 @@ def evaluate(
                 named = {"dataset": labels.name, "split": "all labelled objects", "note": remark}
             elif scenes is not None and labels is not None:
                 tallies, remark = scene_cases_result(
-                    package, model, scenes, labels, column=column, footprints=footprints, reporter=reporter, show=show
+                    package,
+                    model,
+                    scenes,
+                    labels,
+                    column=column,
+                    classes=classes,
+                    footprints=footprints,
+                    reporter=reporter,
+                    show=show,
                 )
                 named = {"dataset": labels.name, "split": "all labelled pixels", "note": remark}
                 result, fitted, said_form = map_result(tallies["all"], contract), None, "engine"

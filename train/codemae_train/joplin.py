@@ -37,7 +37,7 @@ class Joplin:
         pre, post: [3, H, W] float32 in [0, 1]; ``post`` is the mean colour where there is no image, as in the engine.
         label: [H, W] uint8, our classes; 255 without a peer prediction or without a post-event image.
         buildings: [H, W] uint8, as ``label`` but also where only the post-event image is missing.
-        held_out: row and column slices of the held-out chip.
+        held_out: row and column slices of what is held out.
     """
 
     pre: Tensor
@@ -47,7 +47,7 @@ class Joplin:
     held_out: tuple[slice, slice]
 
     def is_training_area(self, rows: tuple[float, float], cols: tuple[float, float]) -> bool:
-        """True if the box lies in the mosaic and stays ``BUFFER`` pixels away from the held-out chip."""
+        """True if the box lies in the mosaic and stays ``BUFFER`` pixels away from what is held out."""
         height, width = self.label.shape
         if rows[0] < 0 or cols[0] < 0 or rows[1] > height - 1 or cols[1] > width - 1:
             return False
@@ -57,8 +57,12 @@ class Joplin:
         return apart_rows or apart_cols
 
 
-def read_joplin(folder: Path) -> Joplin:
+def read_joplin(folder: Path, *chips: int) -> Joplin:
     """Mosaic the tiles of each date and warp post (bilinear) and peer predictions (nearest) onto the pre grid.
+
+    Args:
+        folder: see above.
+        chips: 0 to 3, that are held out (with whatever lies in the box around them); none is 2, the bundled model's.
 
     Raises:
         InputError: the folder does not hold them.
@@ -87,16 +91,17 @@ def read_joplin(folder: Path) -> Joplin:
     post_valid = warp(np.ones_like(pixels[:1]), post_crs, transform, Resampling.nearest)[0] == 1
 
     buildings = np.full(shape, NODATA, np.uint8)
-    held_out = (slice(0), slice(0))
-    for chip in range(4):
-        with rasterio.open(folder / "peer_prediction" / f"damage_{chip}.tif") as tile:
+    apart = np.zeros(shape, bool)
+    for number in range(4):
+        with rasterio.open(folder / "peer_prediction" / f"damage_{number}.tif") as tile:
             classes = PEER_TO_OURS[tile.read()] + 1  # 0 stays free for "outside the chip"
             warped = warp(classes, tile.crs, tile.transform, Resampling.nearest)[0]
         inside = warped > 0
         buildings[inside] = warped[inside] - 1
-        if chip == HELD_OUT:
-            rows, cols = np.nonzero(inside)
-            held_out = (slice(int(rows.min()), int(rows.max()) + 1), slice(int(cols.min()), int(cols.max()) + 1))
+        if number in (chips or (HELD_OUT,)):
+            apart |= inside
+    rows, cols = np.nonzero(apart)
+    held_out = (slice(int(rows.min()), int(rows.max()) + 1), slice(int(cols.min()), int(cols.max()) + 1))
     label = np.where(post_valid, buildings, NODATA).astype(np.uint8)
     before, after = (torch.from_numpy(image).float() / 255 for image in (pre, post))
     after = torch.where(torch.from_numpy(post_valid), after, torch.tensor(MEAN)[:, None, None])

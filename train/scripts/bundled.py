@@ -327,6 +327,7 @@ class Run:
 
     folder: Path
     seed: int
+    every: int = 100  #: steps between checkpoints and lines of the log
 
     def log(self, text: str) -> None:
         """Print and keep one line."""
@@ -342,7 +343,6 @@ class Run:
         steps: int,
         lr: float,
         ema_decay: float = 0.998,
-        every: int = 100,
     ) -> nn.Module:
         """AdamW with warm-up and cosine; returns the moving average of the weights.
 
@@ -383,11 +383,10 @@ class Run:
                         kept.copy_(new)
             losses.append(float(loss.detach()))
             done = step + 1
-            if done % every == 0 or done == steps:
+            if done % self.every == 0 or done == steps:
                 pace = (time.monotonic() - began) / (done - start)
-                self.log(
-                    f"{name} step {done}/{steps} loss {np.mean(losses[-every:]):.4f} lr {rate:.2e} {pace:.2f} s/step"
-                )
+                recent = np.mean(losses[-self.every :])
+                self.log(f"{name} step {done}/{steps} loss {recent:.4f} lr {rate:.2e} {pace:.2f} s/step")
                 part = path.with_suffix(".part")
                 torch.save(
                     {
@@ -471,14 +470,16 @@ def main() -> None:
     parser.add_argument("--pretrain-lr", type=float, default=1e-3)
     parser.add_argument("--window", type=int, default=512, help="window of the evaluation and of the package")
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--chips", type=int, choices=range(4), nargs="+", default=[HELD_OUT], help="chips to hold out")
+    parser.add_argument("--every", type=int, default=100, help="steps between checkpoints")
     args = parser.parse_args()
     args.output.mkdir(parents=True, exist_ok=True)
-    run = Run(args.output, args.seed)
+    run = Run(args.output, args.seed, args.every)
     torch.manual_seed(args.seed)
 
-    scene = read_joplin(args.data / "joplin")
+    scene = read_joplin(args.data / "joplin", *args.chips)
     pairs = read_los_angeles(args.data / "los_angeles_s1s2")
-    settings = {k: v for k, v in vars(args).items() if k not in ("data", "output")}
+    settings = {k: v for k, v in vars(args).items() if k not in ("data", "output", "every")}
     run.log(f"settings {json.dumps(settings)}; torch {torch.__version__}, {torch.get_num_threads()} threads")
     run.log(f"best shifts (down, right, correlation): {report_alignment(scene)}")
 
@@ -516,17 +517,17 @@ def main() -> None:
         return damage_loss(localisation.float(), damage.float(), label, g)
 
     model = run.train("finetune", model, supervised_loss, args.steps, args.lr)
-    save_results(run, scene, model, args.window)
+    save_results(run, scene, model, args.window, args.chips)
 
 
-def save_results(run: Run, scene: Joplin, model: nn.Module, window: int) -> Path:
+def save_results(run: Run, scene: Joplin, model: nn.Module, window: int, chips: Sequence[int]) -> Path:
     """Evaluate on the held-out chip, check that 16-bit storage keeps the labels, write the package."""
-    area = scene.held_out
+    area, held = scene.held_out, " and ".join(map(str, chips))
     pre, post, label = scene.pre[:, area[0], area[1]], scene.post[:, area[0], area[1]], scene.label[area]
     for size, flips in ((256, False), (512, False), (512, True)):
         result = scores(*predict(model, pre, post, size, flips), label)
         text = ", ".join(f"{name} {value:.4f}" for name, value in result.items())
-        run.log(f"held-out chip {HELD_OUT}, window {size}{', 4 flips' if flips else ''}: {text}")
+        run.log(f"held-out chip {held}, window {size}{', 4 flips' if flips else ''}: {text}")
 
     stored = {k: v.half() if v.is_floating_point() else v for k, v in model.state_dict().items()}
     full = predict(model, pre, post, window)
@@ -539,18 +540,18 @@ def save_results(run: Run, scene: Joplin, model: nn.Module, window: int) -> Path
     temperature = fit_temperature(model, pre, post, label)
     run.log(f"temperature fitted on the held-out chip: {temperature:.2f}")
     path = run.folder / "damage_tiny_optical.safetensors"
-    save_package(path, stored, contract(scores(*rounded, label), window, temperature), overwrite=True)
+    save_package(path, stored, contract(scores(*rounded, label), window, temperature, held), overwrite=True)
     run.log(f"{path.name}: {path.stat().st_size / 1e6:.1f} MB")
     return path
 
 
-def contract(measured: dict[str, float], window: int, temperature: float) -> ModelContract:
+def contract(measured: dict[str, float], window: int, temperature: float, held: str = str(HELD_OUT)) -> ModelContract:
     """What the package says about itself."""
     image = {
         "family": "optical", "bands": ["red", "green", "blue"], "unit": "uint8", "scale": 1 / 255,
         "mean": list(MEAN), "std": list(STD), "gsd": (0.35, 1.0),
     }  # fmt: skip
-    split = f"Joplin chip {HELD_OUT}, left out of all training; reference: xView2 first-place predictions, not truth"
+    split = f"Joplin chip {held}, left out of all training; reference: xView2 first-place predictions, not truth"
     return ModelContract.model_validate(
         {
             "name": "damage-tiny-optical",
@@ -566,7 +567,7 @@ def contract(measured: dict[str, float], window: int, temperature: float) -> Mod
             "temperature": round(temperature, 2),
             "licence": "Apache-2.0",
             "training": "CoDe-MAE-style masked pretraining of both tokenizers (Los Angeles Sentinel-1/2 pairs, Joplin "
-            "imagery), then DamageFormer on Joplin chips 0, 1 and 3. Scripted in train/scripts/bundled.py, log beside "
+            "imagery), then DamageFormer on the other Joplin chips. Scripted in train/scripts/bundled.py, log beside "
             "it. Labels and both dates agree within a pixel (searched, not corrected); the temperature was fitted on "
             "the held-out chip.",
             "training_data": [

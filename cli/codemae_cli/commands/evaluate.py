@@ -42,11 +42,21 @@ def evaluate(
     images: Annotated[
         list[Path] | None, typer.Option(help="Scene of a segmentation model. May be repeated.", rich_help_panel=OWN)
     ] = None,
+    sar: Annotated[
+        list[Path] | None,
+        typer.Option(help="Radar scene beside the images, of a model for both. May be repeated.", rich_help_panel=OWN),
+    ] = None,
     labels: Annotated[
         Path | None,
         typer.Option(help="Labels of the scenes: raster, polygons or points, any CRS.", rich_help_panel=OWN),
     ] = None,
     column: Annotated[str | None, typer.Option(help="Column that holds the class.", rich_help_panel=OWN)] = None,
+    classes: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME=VALUE,...", help="What the labels hold for each class of the model.", rich_help_panel=OWN
+        ),
+    ] = None,
     footprints: Annotated[
         Path | None, typer.Option(help="Building outlines to count buildings by.", rich_help_panel=OWN)
     ] = None,
@@ -62,6 +72,7 @@ def evaluate(
 
     Writes metrics.json and report.html, one page to look at. Damage is scored with and without the localisation gate.
     """
+    from codemae_cli.parse import class_values
     from codemae_geo.errors import InputError
 
     try:
@@ -70,9 +81,11 @@ def evaluate(
         raise InputError(
             "evaluation needs the training extra", found=str(error), hint="pip install 'codemae-geo[data]'"
         ) from error
-    given = {name: paths for name, paths in (("pre", pre), ("post", post), ("images", images)) if paths}
-    if given and set(given) not in ({"pre", "post"}, {"images"}):
-        raise InputError("the scenes do not go together", found=", ".join(given), expected="pre and post, or images")
+    given = {name: paths for name, paths in (("pre", pre), ("post", post), ("images", images), ("sar", sar)) if paths}
+    if given and set(given) not in ({"pre", "post"}, {"images"}, {"images", "sar"}):
+        raise InputError(
+            "the scenes do not go together", found=", ".join(given), expected="pre and post, or images (and sar)"
+        )
     if bool(given) != (labels is not None) or bool(given) == (dataset is not None):
         raise InputError("what shall the model be scored on?", expected="a dataset, or scenes with labels")
     reporter = make_reporter(progress, quiet)
@@ -88,6 +101,7 @@ def evaluate(
             scenes=given or None,
             labels=labels,
             column=column,
+            classes=None if classes is None else class_values(classes),
             footprints=footprints,
             save=save,
             overwrite=overwrite,

@@ -14,6 +14,7 @@ EXAMPLES = """Examples:
 
 \b
 codemae finetune segmentation --images scene.tif --labels fields.gpkg --column crop -o fields
+codemae finetune segmentation --images optical.tif --sar radar.tif --labels fields.gpkg -o fused
 codemae finetune damage --pre before.tif --post after.tif --labels buildings.gpkg --from run -o town
 codemae finetune detection --images scene.tif --labels boxes.gpkg -o objects
 codemae finetune damage/bright data.root=BRIGHT --from runs/base -o bright
@@ -39,6 +40,12 @@ def finetune(
         list[Path] | None,
         typer.Option(
             metavar="SCENE", help="Scene to learn from, a file or a folder of tiles; repeat.", rich_help_panel=OWN
+        ),
+    ] = None,
+    sar: Annotated[
+        list[Path] | None,
+        typer.Option(
+            metavar="SCENE", help="Radar beside each --images: a model for both; repeat.", rich_help_panel=OWN
         ),
     ] = None,
     pre: Annotated[
@@ -85,8 +92,10 @@ def finetune(
         ) from error
 
     changes = list(overrides or []) + ([f"model.init={start}"] if start else [])
-    own = {"images": images, "pre": pre, "post": post, "labels": labels}
+    own = {"images": images, "sar": sar, "pre": pre, "post": post, "labels": labels}
     scenes = {name: [str(path) for path in paths or []] for name, paths in own.items()}
+    if sar:
+        scenes["sensors"] = ["optical", "sar"]
     method = finetuning_method(recipe, changes, column=column, **scenes)
     folder = output or Path("runs") / method.recipe.name
     first = getattr(rank_zero_only, "rank", 0) == 0  # of several processes one speaks

@@ -17,6 +17,7 @@ EXAMPLES = """Examples:
 \b
 codemae predict landcover.safetensors scene.tif -o out
 codemae predict landcover.safetensors "tiles/*.tif" --bounds 366000 4103000 367000 4104000 -o out
+codemae predict fused.safetensors optical.tif --sar radar.tif -o out
 codemae predict model.onnx scene.tif --contract contract.json -o out
 codemae predict hf:owner/landcover@3f2a9c1 s3://bucket/scene.tif --probabilities -o out
 """
@@ -29,6 +30,9 @@ def predict(
     ],
     inputs: o.Inputs,
     output: o.Output,
+    sar: Annotated[
+        list[str] | None, typer.Option(metavar="RASTER", help="Radar scene of a model for both sensors; repeat.")
+    ] = None,
     probabilities: o.Probabilities = False,
     contract: Annotated[
         Path | None, typer.Option(help="What an ONNX file takes and answers: JSON of `codemae models wrap`.")
@@ -54,6 +58,11 @@ def predict(
     nodata: o.Nodata = None,
     assets: o.Assets = None,
     stretch: o.Stretch = "auto",
+    sar_bands: o.Bands = None,
+    sar_unit: o.Unit = "auto",
+    sar_nodata: o.Nodata = None,
+    sar_assets: o.Assets = None,
+    sar_stretch: o.Stretch = "auto",
     json_: o.Json = False,
     progress: o.Progress = "auto",
     quiet: o.Quiet = False,
@@ -62,6 +71,8 @@ def predict(
     dry_run: o.DryRun = False,
 ) -> None:
     """Run a model over a scene of any size: a map of classes, or bands of values.
+
+    A model for both sensors takes the radar scene as --sar; the map has the grid of the other.
 
     Writes classes.tif, confidence.tif, classes.gpkg (styled for QGIS) and summary.json into a new folder, or of a
     regression values.tif and summary.json.
@@ -75,6 +86,7 @@ def predict(
         return open_prediction(
             model,
             scene_request(arguments, "inputs"),
+            sar=scene_request(arguments, "sar", "sar_") if sar else None,
             contract=contract,
             polygons=polygons,
             target=o.fill(Target, arguments),

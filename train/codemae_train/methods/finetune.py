@@ -101,6 +101,8 @@ class FinetuneData(LoadConfig):
 
     #: scenes of one's own. One entry is one scene: a file, or a folder of tiles. Damage: pre and post go by their order
     images: list[Path] = Field(default=[])
+    #: segmentation from both sensors: the radar scene of each of ``images``, on whose grid it is brought
+    sar: list[Path] = Field(default=[])
     pre: list[Path] = Field(default=[])
     post: list[Path] = Field(default=[])
     #: their labels: rasters, polygons or points; one file for all scenes, or one each
@@ -124,7 +126,7 @@ class FinetuneData(LoadConfig):
     @property
     def own(self) -> bool:
         """Whether scenes of one's own are learnt from."""
-        return bool(self.images or self.pre or self.post or self.labels)
+        return bool(self.images or self.sar or self.pre or self.post or self.labels)
 
 
 class FinetuneModel(Part):
@@ -284,6 +286,7 @@ class Finetuning(Method):
             "holdout",
             "validation_share",
             "images",
+            "sar",
             "pre",
         )
     }
@@ -396,6 +399,14 @@ class Finetuning(Method):
         if recipe.task == "classification":
             raise InputError("whole images are classified", expected="a dataset of one folder per class")
         groups: list[tuple[Path, ...]] = [(p,) for p in data.images]
+        if recipe.task == "segmentation":
+            if len(data.sar) != (len(data.images) if len(data.sensors) == 2 else 0):
+                raise InputError(
+                    "images and radar scenes do not go together",
+                    found=f"{len(data.images)} images, {len(data.sar)} radar scenes, sensors {', '.join(data.sensors)}",
+                    expected="a radar scene for each image and data.sensors=[optical,sar], or one sensor alone",
+                )
+            groups = list(zip(data.images, data.sar, strict=True)) if data.sar else groups
         if recipe.task == "damage":
             if len(data.pre) != len(data.post):
                 raise InputError(
@@ -410,7 +421,7 @@ class Finetuning(Method):
         areas, self.classes = open_areas(
             [[[path] for path in group] for group in groups],
             data.sensors,
-            ["pre", "post"] if recipe.task == "damage" else ["image"],
+            self.roles(),
             data.labels,
             scratch_folder(self),
             reporter.log,
