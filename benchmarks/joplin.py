@@ -220,7 +220,14 @@ def fine_tune(turn: Turn, base: Path | str, data: Path, out: Path, steps: int) -
         file.write(turn.learning, 1)
     command = [sys.executable, "-m", "codemae_cli", "finetune", "damage", "--from", str(base), "-o", str(run)]
     command += ["--pre", str(data / "joplin" / "pre"), "--post", str(data / "joplin" / "post"), "--labels", str(labels)]
-    command += ["data.classes={background: 0, intact: 1, damaged: 2, destroyed: 3}", "data.holdout=0", f"data.samples={steps * 4}", "train.epochs=1", "train.batch=4", "train.lr=2e-4"]
+    command += [
+        "data.classes={background: 0, intact: 1, damaged: 2, destroyed: 3}",
+        "data.holdout=0",
+        f"data.samples={steps * 4}",
+        "train.epochs=1",
+        "train.batch=4",
+        "train.lr=2e-4",
+    ]
     command += ["train.warmup=0.05", "train.select=last", "evaluate.window=512", "evaluate.stride=256"]
     command += ["--progress", "plain", *(["--resume"] if run.exists() else [])]
     subprocess.run(command, check=True)

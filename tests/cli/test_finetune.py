@@ -94,7 +94,8 @@ def test_every_recipe_end_to_end(name: str, tmp_path: Path) -> None:
     if contract.metrics:
         assert contract.temperature != 1.0 and all(m.split for m in contract.metrics)
     killed_and_resumed(command, whole, tmp_path / "killed")
-    split = (load_finetune(name).data.validation or ["val" if contract.task == "damage" else "test"])[0]
+    data = load_finetune(name).data
+    split = (data.validation or data.test or ["val"])[0]
     scored = invoke("evaluate", package, contract.training_data[0].name, "--root", tmp_path / "data", "--split", split,
                     "--limit", 2, "-o", tmp_path / "scores", "-q")  # fmt: skip
     assert scored.exit_code == 0 and (tmp_path / "scores" / "metrics.json").exists(), scored.stderr
