@@ -33,8 +33,8 @@ from codemae_geo.vector.footprints import read_aoi
 from codemae_geo.vector.geopackage import GeoPackageWriter
 from codemae_geo.weights import ModelContract
 
-#: a window that is larger than its scene ends at a multiple of this many pixels, as a detector pads images
-PAD = 32
+#: a window that is larger than its scene ends at a multiple of this many pixels, the coarsest stride of a detector
+STRIDE = 64
 #: a box that ends within this many pixels of an inner edge of its window counts as cut by it
 EDGE = 2.0
 #: of two boxes of one class that overlap by more than this, the better one stays
@@ -140,7 +140,7 @@ class DetectJob(Job[DetectionNetwork]):
                     **{k: v for k, v in asdict(options).items() if k not in ("tta", "probabilities", "blend")},
                 },
                 reads=[target.aoi],
-                multiple=PAD,
+                multiple=STRIDE,
             )
 
     def estimate(self) -> dict[str, Any]:

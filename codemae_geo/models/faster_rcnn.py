@@ -516,7 +516,8 @@ class FasterRCNN(nn.Module):
         if self.fit is not None and not self.training and sizes is None:
             return self._fitted(image, self.fit)
         sizes = list(sizes) if sizes is not None else [(image.shape[-2], image.shape[-1])] * len(image)
-        levels = self.levels(image)
+        short = [max(STRIDES[-1] - n, 0) for n in image.shape[-2:]]  # the coarsest map has a cell at least
+        levels = self.levels(F.pad(image, (0, short[1], 0, short[0])) if any(short) else image)
         scores, deltas = self.rpn_head(levels)
         # boxes are numbers in the hundreds with fractions: half precision would shift them by pixels
         with torch.autocast(image.device.type, enabled=False):
@@ -556,8 +557,8 @@ class FasterRCNN(nn.Module):
         return [answer | {"boxes": answer["boxes"] * back} for answer in found]
 
     def levels(self, image: Tensor) -> list[Tensor]:
-        """The five maps of an image [B, 3, H, W], which is padded with zeros to a multiple of 32, 64 at least."""
-        bottom, right = (max(-n % PAD, STRIDES[-1] - n) for n in image.shape[-2:])
+        """The five maps of an image [B, 3, H, W] of 64 pixels at least, padded with zeros to a multiple of 32."""
+        right, bottom = -image.shape[-1] % PAD, -image.shape[-2] % PAD
         padded = F.pad(image, (0, right, 0, bottom)) if right or bottom else image
         return self.backbone.forward_pyramid(padded, self.modality)
 

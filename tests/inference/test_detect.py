@@ -335,6 +335,20 @@ def test_a_package_of_the_detector_before_is_refused(detector: Path, tmp_path: P
     assert not (tmp_path / "out").exists()
 
 
+def test_a_detector_that_resizes_its_images_is_not_exported(detector: Path, tmp_path: Path) -> None:
+    """The exported form would not resize, and so find other objects."""
+    from codemae_geo.inference.runtimes.export import export
+    from codemae_geo.weights import open_package
+
+    pytest.importorskip("onnxscript")
+    spec = open_package(detector).contract.architecture
+    fitting = spec.model_copy(update={"config": {**spec.config, "fit": [128, 128]}})
+    package = open_package(make_detector(tmp_path / "fit.safetensors", architecture=fitting))
+    with pytest.raises(ModelError, match="resizes its images"):
+        export(package, tmp_path / "fit.onnx")
+    assert not (tmp_path / "fit.onnx").exists()
+
+
 def test_models_that_do_not_fit_are_refused(detector: Path, fake: Path, tmp_path: Path) -> None:
     scene = write_raster(tmp_path / "scene.tif", size=(64, 64))
     other = make_model(tmp_path / "segmenter.safetensors", task="segmentation")

@@ -252,6 +252,26 @@ def test_end_to_end(shared: Path) -> None:
         assert_close(found[image]["scores"], data[f"scores{image}"])
 
 
+def test_images_are_resized_to_fit_and_boxes_are_of_the_image_as_it_came() -> None:
+    torch.manual_seed(0)
+    model = build("faster-rcnn", {**TINY, "min_score": 0.0, "fit": [192, 128]}).eval()
+    image = torch.randn(1, 3, 64, 96)
+    with torch.inference_mode():
+        (found,) = model(image)
+        larger = torch.nn.functional.interpolate(image, size=(128, 192), mode="bilinear", align_corners=False)
+        (wanted,) = model(larger, sizes=[(128, 192)])
+    assert torch.equal(found["scores"], wanted["scores"]) and len(found["scores"])
+    assert torch.allclose(found["boxes"] * 2, wanted["boxes"])
+
+
+def test_an_image_smaller_than_the_coarsest_stride() -> None:
+    torch.manual_seed(0)
+    model = build("faster-rcnn", {**TINY, "min_score": 0.0}).eval()
+    with torch.inference_mode():
+        (found,) = model(torch.randn(1, 3, 16, 40))
+    assert len(found["boxes"]) and bool((found["boxes"] <= torch.tensor([40.0, 16, 40, 16])).all())
+
+
 def test_training_losses_and_an_image_without_objects() -> None:
     torch.manual_seed(0)
     model = build("faster-rcnn", TINY).train()

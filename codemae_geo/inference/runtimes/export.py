@@ -85,6 +85,12 @@ def export(package: PackageFile, path: Path, program: Program | None = None, *, 
             expected="the architecture faster-rcnn",
             hint=f"run it with {param('runtime', 'torch')}",
         )
+    if program.kind == "boxes" and loaded.module.fit is not None:
+        raise ModelError(
+            f"the detector {contract.name} resizes its images, and such detectors are not exported",
+            found=f"fit={list(loaded.module.fit)}",
+            hint=f"run it with {param('runtime', 'torch')}",
+        )
     windows = Windows(loaded.module, seen, program, watched=False).eval()
     backbones = [m for m in windows.modules() if isinstance(m, HiViT)]
     sides = {round(m.absolute_pos_embed.shape[1] ** 0.5) for m in backbones}
