@@ -143,8 +143,8 @@ def detect_unit(
         if (against := _contradiction(unit, values)) is not None:
             raise _unclear(f"{unit} by {why}, and {against}")
         return unit, f"as {why} says"
-    if kind.kind == "u" or (kind.kind == "i" and (values.size == 0 or np.mean(values < 0) < 0.01)):
-        return "amplitude", f"stored as {kind.name}, so digital numbers of amplitude"
+    if kind.kind in "iu":
+        return _integer_sar(kind, sample, valid, values)
     return _float_sar(sample, valid, values)
 
 
@@ -179,6 +179,17 @@ def _contradiction(unit: Unit, values: Array) -> str | None:
     if unit in ("power", "amplitude") and middle < 0:
         return f"{np.mean(values < 0):.0%} of the values are negative"
     return None
+
+
+def _integer_sar(kind: np.dtype[Any], sample: Array | None, valid: Mask | None, values: Array) -> tuple[Unit, str]:
+    """Digital numbers of amplitude, unless they are negative, or their speckle is that of decibels: then a question."""
+    if values.size and np.mean(values < 0) >= 0.01:
+        unit, reason = _with_negatives(values, float(np.mean(values < 0)))
+        return unit, reason.replace("floating point", f"stored as {kind.name}", 1)
+    speckle = _speckle(sample, valid)
+    if speckle.known and speckle.lean < -0.1 and not speckle.slope > 0.5:
+        raise _unclear(f"{kind.name} with speckle as in decibels ({speckle.describe()}), and no scale in the header")
+    return "amplitude", f"stored as {kind.name}, so digital numbers of amplitude"
 
 
 def _float_optical(values: Array) -> tuple[Unit, str]:

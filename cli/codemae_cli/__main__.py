@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import _signal  # what `signal` is made of; that takes a while to load, and an interruption would show where
 import os
-import signal
 
-if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # until ours are there
-    signal.signal(signal.SIGINT, lambda *_: os._exit(130))
+if _signal.getsignal(_signal.SIGINT) is _signal.default_int_handler:  # until ours are there
+    _signal.signal(_signal.SIGINT, lambda *_: os._exit(130))
 
 from codemae_cli import stopping
 

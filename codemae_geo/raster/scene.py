@@ -97,7 +97,8 @@ class Scene:
             bands: indexes of the bands to use, from 1; three for optical, one for SAR.
             src_crs: CRS for files without one.
             nodata: value without a measurement; overrides the headers.
-            unit: ``auto`` recognises it; floating point files are then sampled, all others judged by their type.
+            unit: ``auto`` recognises it; floating point files and radar in integers are then sampled, all
+                others judged by their type.
             assets: asset names of STAC items.
             gcps: how the ground control points of files without a geotransform are used: a thin-plate spline or a
                 polynomial of order 1 to 3.
@@ -128,7 +129,7 @@ class Scene:
             files = list(without_fill(files))
         if unit == "auto":
             said = agreed([f.said for f in files]) if family == "sar" else ()
-            judged = np.dtype(files[0].dtype).kind == "f" or said
+            judged = np.dtype(files[0].dtype).kind == "f" or (family == "sar" and np.dtype(files[0].dtype) != "uint8")
             sample, valid = sample_files(files, 512) if judged else (None, None)
             try:
                 found, reason = detect_unit(family, files[0].dtype, sample, valid, said)

@@ -46,6 +46,18 @@ def test_joplin_is_usable(shared: Path) -> None:
     assert report.model == {"name": "damage-tiny-optical", "pre": "optical", "post": "optical"}
 
 
+def test_a_unit_that_cannot_be_told_is_given(tmp_path: Path, codemae: Callable[..., Result], sar_model: Path) -> None:
+    """As for the run itself."""
+    pre, post = write_raster(tmp_path / "pre.tif"), write_raster(tmp_path / "post.tif", count=1, dtype="float32")
+    with rasterio.open(post, "r+") as file:
+        file.write(np.full((1, *file.shape), 0.15, np.float32) + np.random.default_rng(0).normal(0, 1e-3, file.shape))
+        file.set_band_unit(1, "dB")
+    words = ("checkpair", "--pre", pre, "--post", post, "--post-sensor", "sar", "--model", sar_model)
+    asked, given = codemae(*words), codemae(*words, "--post-unit", "power", "--json")
+    assert asked.code == 0 and "cannot be told" in asked.out and "--post-unit" in asked.out
+    assert given.code == 0 and given.json["summary"]["scenes"]["post"]["unit"] == "power"
+
+
 def test_a_radar_scene_after_needs_its_model(shared: Path, sar_model: Path, model: Path) -> None:
     folder = shared / "data/los_angeles_s1s2"
     pre, post = folder / "optical/S2A_20201104_034.tif", folder / "sar/S1A_20201107_034.tif"

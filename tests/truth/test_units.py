@@ -155,3 +155,49 @@ def test_capella_by_its_tag(here: Path) -> None:
     path = write(here / "a.tif", counts, tags={"TIFFTAG_IMAGEDESCRIPTION": tag})
     found = measure(here, path, family="sar", unit="amplitude", step=4)
     np.testing.assert_allclose(found.classes, np.minimum(np.rint(counts / 4), 127), atol=1)
+
+
+@pytest.mark.parametrize("dtype", ["int8", "int16", "uint16", "int32", "uint32"])
+@pytest.mark.parametrize("looks", [4, 16])
+def test_decibels_in_integers_without_a_scale(here: Path, dtype: str, looks: int) -> None:
+    """Decibels as they are, hundredfold, or lifted above zero, and no word of it: never taken for amplitude."""
+    db = 10 * np.log10(speckled(looks))
+    stored = db if dtype == "int8" else db * 100 if dtype[0] == "i" else (db + 60) * 100
+    path = write(here / "a.tif", np.rint(stored).astype(dtype))
+    answer = right_or_asked(here, path, db, "db")
+    assert answer == ("right" if dtype == "int8" else "asked")
+
+
+def test_power_less_noise_in_integers(here: Path) -> None:
+    """Negative numbers are not amplitude."""
+    power = speckled(1, level=0.02) - 0.01
+    path = write(here / "a.tif", np.rint(power * 1e4).astype("i2"))
+    found = measure(here, path, family="sar", unit="power", step=10)
+    assert found.summary["inputs"]["image"]["unit"] == "power"
+
+
+@pytest.mark.parametrize("looks", [1, 4, 50])
+def test_amplitude_in_integers_is_not_asked_about(here: Path, looks: int) -> None:
+    counts = np.rint(np.sqrt(speckled(looks)) * 300 + 1).astype("u2")
+    found = measure(here, write(here / "a.tif", counts), family="sar", unit="amplitude", step=4)
+    np.testing.assert_allclose(found.classes, np.minimum(np.rint(counts / 4), 127), atol=1)
+
+
+@pytest.mark.parametrize(
+    ("tags", "dtype", "unit"),
+    [
+        ({"SATELLITE_NAME": "ICEYE-X7"}, "uint16", "amplitude"),
+        ({"TIFFTAG_IMAGEDESCRIPTION": "Sentinel-1A IW GRD HR L1"}, "uint16", "amplitude"),
+        ({"NETCDF_VARNAME": "/science/LSAR/GCOV/grids/frequencyA/HHHH"}, "float32", "power"),
+        ({"PRODUCT": "TSX1_SAR__EEC_RE___SM_S_SRA_20100301T051934"}, "uint16", "amplitude"),
+        ({"UMBRA": "UMBRA-05_GEC"}, "uint16", "amplitude"),
+    ],
+)
+def test_products_by_a_tag_alone(here: Path, tags: dict[str, str], dtype: str, unit: str) -> None:
+    """The file has another name; fifty looks at a level of power and amplitude alike, so the values do not tell."""
+    values = FACES[unit](speckled(50, level=0.15)) * (1 if dtype == "float32" else 300)
+    path = write(
+        here / "renamed.tif", np.rint(values).astype(dtype) if dtype == "uint16" else values.astype(dtype), tags=tags
+    )
+    found = measure(here, path, family="sar", unit=unit, step=0.01 if dtype == "float32" else 4)
+    assert found.summary["inputs"]["image"]["unit"] == unit

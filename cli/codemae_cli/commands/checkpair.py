@@ -14,7 +14,7 @@ EXAMPLES = """Examples:
 \b
 codemae checkpair --pre before.tif --post after.tif
 codemae checkpair --pre pre/*.tif --post post/*.tif --json
-codemae checkpair --pre before.tif --post sar.tif --post-sensor sar --model damage-sar.safetensors
+codemae checkpair --pre before.tif --post sar.tif --post-sensor sar --post-unit power --model damage-sar.safetensors
 """
 
 
@@ -30,8 +30,14 @@ def checkpair(
     gcps: o.Gcps = "tps",
     pre_bands: o.Bands = None,
     post_bands: o.Bands = None,
+    pre_unit: o.Unit = "auto",
+    post_unit: o.Unit = "auto",
     pre_nodata: o.Nodata = None,
     post_nodata: o.Nodata = None,
+    pre_assets: o.Assets = None,
+    post_assets: o.Assets = None,
+    pre_stretch: o.Stretch = "auto",
+    post_stretch: o.Stretch = "auto",
     json_: o.Json = False,
     progress: o.Progress = "auto",
     quiet: o.Quiet = False,
