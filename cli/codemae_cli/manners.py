@@ -15,6 +15,7 @@ import typer
 
 from codemae_geo.errors import InputError, OutputError
 from codemae_geo.progress import Reporter
+from codemae_geo.texts import read_text
 
 # ---------------------------------------------------------------------------------------------------- settings
 
@@ -37,7 +38,7 @@ def read_settings(path: Path, commands: Mapping[str, Any]) -> dict[str, dict[str
     import tomllib
 
     try:
-        tables = tomllib.loads(path.read_text(encoding="utf-8"))
+        tables = tomllib.loads(read_text(path))
     except (OSError, ValueError) as error:
         raise InputError(f"the settings {path} cannot be read", found=str(error), expected="a TOML file") from error
     known = {name: {p.name: p for p in command.params} for name, command in commands.items()}

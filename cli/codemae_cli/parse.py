@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, get_args
 
 from codemae_geo.errors import InputError
 from codemae_geo.sensors import Unit
+from codemae_geo.texts import read_text
 
 if TYPE_CHECKING:
     from codemae_geo.inference.request import SceneRequest
@@ -77,7 +78,7 @@ def class_entries(text: str) -> list[Any]:
     if not text.lower().endswith(".json"):
         return [name.strip() for name in text.split(",")]
     try:
-        entries = json.loads(Path(text).read_text(encoding="utf-8-sig"))
+        entries = json.loads(read_text(Path(text), "utf-8-sig"))
     except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"the class table {text} cannot be read", found=str(error), expected="a JSON file") from error
     if not isinstance(entries, list):

@@ -13,6 +13,7 @@ import typer
 
 from codemae_cli.protocol import PROTOCOL
 from codemae_geo.errors import CodemaeError
+from codemae_geo.texts import read_text
 
 #: parameters of every command that the engine sets itself
 _OURS = {"progress", "json_", "quiet"}
@@ -52,7 +53,7 @@ def parse_request(path: Path) -> Request:
         ProtocolError: its protocol is not ours.
     """
     try:
-        data = json.loads(path.read_text(encoding="utf-8-sig"))
+        data = json.loads(read_text(path, "utf-8-sig"))
     except (OSError, ValueError, RecursionError) as error:
         raise RequestError(f"the request {path} cannot be read", found=str(error), expected="a JSON file") from error
     if not isinstance(data, dict):

@@ -12,10 +12,12 @@ import os
 import shutil
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 from codemae_geo.errors import InputError, param
 from codemae_geo.outputs import FolderStaging, write_failure
+from codemae_geo.texts import read_text
 
 #: the journal's folder among the unfinished files
 FOLDER = "journal"
@@ -47,9 +49,8 @@ class Journal:
         identity = json.loads(json.dumps(identity, default=str))
         try:
             if self.resumed:
-                before = json.loads(record.read_text(encoding="utf-8"))
-                _check_same(before["identity"], identity, staging)
-                self.created = datetime.fromisoformat(before["created"])
+                before, self.created = _read_record(record, staging)
+                _check_same(before, identity, staging)
                 for left in staging.folder.iterdir():
                     if left != self.folder:
                         shutil.rmtree(left) if left.is_dir() else left.unlink()
@@ -65,6 +66,27 @@ class Journal:
     def keep(self) -> None:
         """From now on the journal outlives its run: there are rows in it."""
         self._staging.keep()
+
+
+def _read_record(record: Path, staging: FolderStaging) -> tuple[Any, datetime]:
+    """Identity and beginning of the run that left it.
+
+    Raises:
+        InputError: it cannot be read, or something among it is no file of its own.
+    """
+    try:
+        for path in record.parent.iterdir():
+            if path.is_symlink() or not path.is_file():
+                raise ValueError(f"{path.name} is not a file")
+        before = json.loads(read_text(record))
+        return before["identity"], datetime.fromisoformat(before["created"])
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        raise InputError(
+            f"what the run that was stopped in {staging.path} has left cannot be read",
+            found=str(error)[:200] or type(error).__name__,
+            hint=f"leave out {param('resume')} to begin again",
+            option="resume",
+        ) from error
 
 
 def clear(staging: FolderStaging) -> None:

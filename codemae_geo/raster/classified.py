@@ -16,6 +16,7 @@ from codemae_geo.errors import InputError, param
 from codemae_geo.raster.reach import open_raster
 from codemae_geo.raster.source import unreadable
 from codemae_geo.styles import read_aux_xml
+from codemae_geo.texts import read_text
 
 #: what the user may say instead of the file
 Classes = Sequence[str | Mapping[str, Any]]
@@ -68,7 +69,7 @@ def _table(path: Path, classes: Classes | None, tag: str | None) -> ClassTable:
     if tag is not None:
         return ClassTable.from_list(json.loads(tag))
     side_car = path.with_name(f"{path.name}.aux.xml")
-    entries = read_aux_xml(side_car.read_text(encoding="utf-8")) if side_car.is_file() else []
+    entries = read_aux_xml(read_text(side_car)) if side_car.is_file() else []
     if not entries:
         raise InputError(
             f"{path} does not say what its values mean",

@@ -20,6 +20,7 @@ import rasterio
 
 from codemae_geo.errors import InputError
 from codemae_geo.raster.env import is_remote
+from codemae_geo.texts import read_text
 
 #: set to ``any`` to let files name local files anywhere and addresses in the network
 ANYWHERE = "CODEMAE_VRT_SOURCES"
@@ -103,8 +104,7 @@ def check_file(path: str | Path, name: str, depth: int = 0, seen: set[Path] | No
         if depth == _DEPTH:
             raise InputError(f"{name} is a VRT of VRTs, {_DEPTH} deep and more", expected="rasters")
         try:
-            text = file.read_bytes()
-            root = ElementTree.fromstring(text)  # noqa: S314 expat bounds what entities become
+            root = ElementTree.fromstring(read_text(file, "utf-8-sig"))  # noqa: S314 expat bounds what entities become
         except (OSError, ElementTree.ParseError, ValueError, LookupError) as error:
             raise InputError(f"{name} cannot be read", found=str(error), expected="a VRT") from error
         _check_names(root, str(file), name, depth, seen)

@@ -11,6 +11,8 @@ import re
 from pathlib import Path
 from xml.etree import ElementTree
 
+from codemae_geo.texts import read_text
+
 #: an image of one spectral band: T33UUP_20220301T101029_B04_10m.jp2, not TCI, SCL, AOT or WVP
 _BAND = re.compile(r"_B(\d\d|8A)(_\d+m)?\.(jp2|tif)$", re.IGNORECASE)
 _NAMES = ("MTD_MSIL2A.xml", "MTD_MSIL1C.xml")
@@ -35,7 +37,7 @@ def product_scaling(path: str) -> tuple[tuple[float, float], str] | None:
 
 
 def _read(metadata: Path, band: str) -> tuple[tuple[float, float], str] | None:
-    text = metadata.read_text(encoding="utf-8", errors="replace")
+    text = read_text(metadata, errors="replace")
     if "<!ENTITY" in text:  # no product has entities, which may expand without bound
         return None
     try:

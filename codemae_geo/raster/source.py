@@ -32,6 +32,7 @@ from codemae_geo.raster.place import check_affine, check_earth, check_place, hor
 from codemae_geo.raster.reach import open_raster
 from codemae_geo.raster.safe import product_scaling
 from codemae_geo.sensors import Array, Family, Mask, Unit
+from codemae_geo.texts import read_text
 
 Window = tuple[int, int, int, int]
 
@@ -173,7 +174,7 @@ def reads_network(path: str) -> bool:
     if path.startswith("<"):
         text = path
     elif path.lower().endswith(".vrt") and Path(path).is_file():
-        text = Path(path).read_text(encoding="utf-8", errors="replace")
+        text = read_text(Path(path), errors="replace")
     else:
         return False
     return "://" in text or "/vsi" in text

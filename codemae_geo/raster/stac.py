@@ -14,9 +14,10 @@ import pystac
 from rasterio.errors import RasterioError
 
 from codemae_geo.errors import InputError, param
-from codemae_geo.raster.env import gdal_env
+from codemae_geo.raster.env import gdal_env, is_remote
 from codemae_geo.raster.reach import check_href, open_raster
 from codemae_geo.sensors import Family
+from codemae_geo.texts import read_text
 
 #: asset names tried in turn when the user names none
 _DEFAULT_ASSETS: dict[Family, tuple[tuple[str, ...], ...]] = {
@@ -138,6 +139,8 @@ def item_assets(path: str) -> dict[str, dict[str, str | None]]:
 
 def _item(path: str) -> pystac.Item:
     try:
+        if not is_remote(path):  # pystac reads to the end, of a pipe or a device too
+            read_text(Path(path.removeprefix("file://")))
         item = pystac.Item.from_file(path)
         item.make_asset_hrefs_absolute()
     except Exception as error:  # pystac takes the text for what it should be, and fails by whatever comes of it

@@ -21,6 +21,8 @@ import numpy as np
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 
+from codemae_geo.texts import read_text
+
 #: NumPy names of pixel types in GDAL's words
 _GDAL_TYPES = {"uint8": "Byte", "uint16": "UInt16", "int16": "Int16", "float32": "Float32", "float64": "Float64"}
 
@@ -186,11 +188,17 @@ class RowStore:
     def _lines(self) -> list[dict[str, Any]]:
         """The whole lines of the journal; the last may have been cut off."""
         lines: list[dict[str, Any]] = []
-        for text in self._journal_path.read_bytes().split(b"\n")[:-1]:
+        for text in read_text(self._journal_path, errors="replace").split("\n")[:-1]:
             try:
-                lines.append(json.loads(text))
-            except ValueError:
+                line = json.loads(text)
+            except (ValueError, RecursionError):
                 break
+            if not isinstance(line, dict):
+                break
+            rows = line.get("rows")
+            if lines and not (type(rows) is int and rows > lines[-1].get("rows", 0)):
+                break
+            lines.append(line)
         if not lines or lines[0] != {"shape": self._shape}:
             raise ValueError(f"{self._journal_path.name} is of another raster: {lines[:1]}, not {self._shape}")
         return lines
@@ -205,7 +213,7 @@ class RowStore:
                 break
             with self.path.open("rb") as file:
                 file.seek(done * self._row_bytes)
-                if zlib.crc32(file.read(end - done * self._row_bytes)) != line["crc32"]:
+                if zlib.crc32(file.read(end - done * self._row_bytes)) != line.get("crc32"):
                     break
             done = line["rows"]
         return done

@@ -26,7 +26,7 @@ from rasterio.windows import Window
 
 from codemae_geo import styles
 from codemae_geo.classes import NODATA, ClassTable
-from codemae_geo.errors import OutputError
+from codemae_geo.errors import OutputError, param
 from codemae_geo.outputs import Staging, check_space, write_failure
 from codemae_geo.raster.store import RowStore
 
@@ -161,8 +161,15 @@ class RasterWriter:
                     width=grid.shape[1],
                     dtype=layer.dtype,
                 )
-        except BaseException:
+        except BaseException as error:
             self.abort()
+            if resume and isinstance(error, ValueError):
+                raise OutputError(
+                    f"the rows that were stored for {self.path.name} cannot be used",
+                    found=str(error)[:200],
+                    hint=f"leave out {param('resume')} to begin again",
+                    option="resume",
+                ) from error
             raise
 
     @classmethod

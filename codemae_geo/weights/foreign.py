@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from codemae_geo.classes import STANDARD_COLORS, ClassInfo
 from codemae_geo.errors import ModelError
 from codemae_geo.tasks import TASKS
+from codemae_geo.texts import read_text
 from codemae_geo.weights.package import (
     HEADER_KEY,
     ArchitectureSpec,
@@ -241,7 +242,7 @@ def _invalid(what: str, error: ValidationError) -> ModelError:
 
 def _read_text(path: Path) -> str:
     try:
-        return path.read_text(encoding="utf-8")
+        return read_text(path)
     except (OSError, UnicodeDecodeError) as error:
         raise ModelError(f"{path} cannot be read", found=str(error)) from error
 

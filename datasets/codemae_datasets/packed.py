@@ -23,6 +23,7 @@ from torch import Tensor
 from codemae_datasets._parquet import arrow
 from codemae_datasets.ospretrain import EXCLUDE, EXCLUDE_TEST, OSPretrain, Use, decode_image
 from codemae_geo.errors import InputError
+from codemae_geo.texts import read_text
 
 #: version of the layout
 FORMAT = 1
@@ -40,7 +41,7 @@ def read_manifest(root: Path) -> dict[str, Any]:
     if not root.is_dir():
         raise InputError(f"the data folder {root} does not exist", expected="a folder that `codemae data pack` wrote")
     try:
-        manifest = json.loads((root / "manifest.json").read_text(encoding="utf-8"))
+        manifest = json.loads(read_text(root / "manifest.json"))
         shards = [(str(s["name"]), int(s["bytes"])) for s in manifest["shards"]]
     except FileNotFoundError as error:
         unfinished = (root / "plan.json").is_file()

@@ -11,14 +11,17 @@ import copy
 import io
 import json
 import random
+import shutil
 import struct
 import tarfile
 import zipfile
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 import yaml
 
 Made = tuple[list[Any], bool]
@@ -40,6 +43,14 @@ class Good:
     houses: Path
     damage: Path
     segmenter: Path
+    encoder: Path
+    onnx: Path
+    #: a finished training run, and the words that made it
+    run: Path
+    trained: list[Any]
+    #: what a killed map leaves beside its output ``out``, and the words that began it
+    left: Path
+    mapped: list[Any]
 
 
 def mutated(value: Any, rng: random.Random) -> Any:
@@ -306,7 +317,201 @@ def archive(good: Good, folder: Path, rng: random.Random) -> Made:
     return ["extract", root / file, root], False
 
 
+def labels(good: Good, folder: Path, rng: random.Random) -> Made:
+    """Labels of one's own: features and rasters, for every command that takes them."""
+    x, y = 366005.0, 4103990.0
+    rings = [[[x + 8 * i, y], [x + 8 * i + 6, y], [x + 8 * i + 6, y - 6], [x + 8 * i, y]] for i in range(6)]
+    words = ["no-damage", "destroyed", "damaged"]
+    collection = {
+        "type": "FeatureCollection", "crs": {"type": "name", "properties": {"name": "urn:ogc:def:crs:EPSG::32615"}},
+        "features": [
+            {"type": "Feature", "properties": {"class": words[i % 3]}, "geometry": {"type": "Polygon", "coordinates": [r]}}  # noqa: E501
+            for i, r in enumerate(rings)
+        ],
+    }  # fmt: skip
+    path = folder / "labels.geojson"
+    dice = rng.random()
+    if dice < 0.5:
+        write_json(path, collection, rng)
+    elif dice < 0.6:  # more classes than a map has values for
+        feature = collection["features"][0]
+        names = [str(i) * rng.choice([1, 100]) for i in range(rng.choice([255, 256, 300, 2_000]))]
+        collection["features"] = [{**feature, "properties": {"class": name}} for name in names]
+        path.write_text(json.dumps(collection))
+    elif dice < 0.7:  # numbers that are none, rings that do not close, shapes of other kinds
+        shapes = [
+            {"type": "Polygon", "coordinates": [[[x, y], [x + 6, float("nan")], [x + 6, y - 6], [x, y]]]},
+            {"type": "Polygon", "coordinates": [[[x, y], [x + 6, float("inf")], [x + 6, y - 6], [x, y]]]},
+            {"type": "Polygon", "coordinates": [[[x, y], [x + 6, y], [x + 6, y - 6]]]},
+            {"type": "Polygon", "coordinates": [[]]}, {"type": "Polygon", "coordinates": []},
+            {"type": "Point", "coordinates": [float("nan"), y]}, {"type": "Point", "coordinates": []},
+            {"type": "LineString", "coordinates": [[x, y], [x + 6, y]]},
+            {"type": "GeometryCollection", "geometries": [{"type": "Point", "coordinates": [x, y]}]},
+        ]  # fmt: skip
+        for feature in collection["features"]:
+            feature["geometry"] = rng.choice(shapes)
+        path.write_text(json.dumps(collection))
+    elif dice < 0.8:
+        path = folder / "labels.tif"
+        path.write_bytes(bytes_broken(good.classes.read_bytes(), rng))
+    elif dice < 0.9:
+        path = folder / "labels.gpkg"
+        path.write_bytes(bytes_broken(good.houses.read_bytes(), rng))
+    else:
+        path = folder / "labels.csv"
+        cells = ["POINT(366010 4103980)", "POINT(nan nan)", "POLYGON((1 2", "", "\x00", "x" * 50]
+        path.write_text("\n".join(["class,geometry", *(f'a,"{rng.choice(cells)}"' for _ in range(5))]))
+    pair = ["--pre", good.pre, "--post", good.post]
+    column = ["--column", rng.choice(["class", "class", "class", "", "\x1b[2J", "x" * 300])]
+    match rng.randrange(4):
+        case 0:
+            words = ["finetune", "segmentation", "--images", good.pre, "--labels", path, *column, *TINY, "--dry-run"]
+        case 1:
+            words = ["finetune", "damage", *pair, "--labels", path, *column, *TINY, "--dry-run"]
+        case 2:
+            words = ["evaluate", good.damage, *pair, "--labels", path, *column]
+        case _:
+            words = ["adapt", *pair, "--footprints", good.houses, "--labels", path, *column, "--model", good.damage]
+    return [*words, "-o", folder / "out"], False
+
+
+#: what makes training small, and not learn at all
+TINY = [
+    "model.encoder={embed_dim: 32, mlp_depth1: 1, mlp_depth2: 1, depth: 2, num_heads: 2, fpn_dim: 16}",
+    *("model.img_size=32", "model.channels=16", "model.aux_channels=8", "train.precision=32-true", "train.batch=2"),
+    *("train.accelerator=cpu", "train.devices=1", "train.epochs=1", "data.workers=0", "data.block=32"),
+    *("data.samples=4", "augment.crop=32", "evaluate.window=32", "evaluate.stride=32", "train.validate_steps=1"),
+]
+
+
+def resumed(good: Good, folder: Path, rng: random.Random) -> Made:
+    """A run directory of which one file has become another."""
+    out = folder / "run"
+    shutil.copytree(good.run, out)
+    file = out / rng.choice(["checkpoint.pt", "checkpoint.pt", "run.json", "recipe.yaml", "log.csv"])
+    dice = rng.random()
+    if file.suffix == ".pt" and dice < 0.5:  # a sound file that holds other things
+        state = torch.load(file, weights_only=True)
+        key = rng.choice(list(state))
+        state[key] = rng.choice([None, {}, [], "x", -1, float("nan"), torch.zeros(3), 10**30, {"a": torch.zeros(2)}])
+        torch.save(state, file)
+    elif dice < 0.6:
+        file.unlink()
+    elif dice < 0.65:
+        file.unlink()
+        file.symlink_to(file.name)
+    elif file.suffix == ".json":
+        write_json(file, json.loads(file.read_text()), rng)
+    else:
+        file.write_bytes(bytes_broken(file.read_bytes(), rng))
+    return [*good.trained, "--resume", "-o", out], False
+
+
+def journal(good: Good, folder: Path, rng: random.Random) -> Made:
+    """What a killed map has left to go on with, or to be cleared away, changed."""
+    for entry in good.left.iterdir():
+        (shutil.copytree if entry.is_dir() else shutil.copy)(entry, folder / entry.name)
+    (claim,) = folder.glob("*.codemae-run")
+    inner = [p for p in folder.rglob("*") if p.is_file() and p != claim]
+    file = rng.choice([claim, *inner])
+    dice = rng.random()
+    if file == claim and dice < 0.6:
+        lines = [json.loads(line) for line in file.read_text().splitlines()]
+        lines.append(
+            {"output": rng.choice(["..", "/etc", "out", ""]), "publish": {"names": ["../a", "a"], "old": ["x"]}}
+        )
+        head, *rest = lines
+        rest = [mutated(line, rng) for line in rest]
+        file.write_text("\n".join(json.dumps(line) for line in [head, *rest]) + "\n")
+    elif file.name == "run.json" and dice < 0.7:
+        write_json(file, json.loads(file.read_text()), rng)
+    elif dice < 0.8:
+        file.write_bytes(bytes_broken(file.read_bytes() or b"x", rng))
+    elif dice < 0.9:
+        file.unlink()
+    else:
+        file.unlink()
+        file.symlink_to(rng.choice([file.name, "/etc/passwd", "/dev/zero", ".."]))
+    (folder / "precious.txt").write_text("mine")
+    if rng.random() < 0.3:
+        return ["clean", folder, *rng.choice([[], ["--dry-run"], ["--force"]])], False
+    return [*good.mapped, "-o", folder / "out", *rng.choice([["--resume"], ["--resume"], []])], False
+
+
+def wrapped(good: Good, folder: Path, rng: random.Random) -> Made:
+    """An ONNX model and the contract that was written for it."""
+    onnx, contract = folder / "model.onnx", folder / "contract.json"
+    shutil.copy(good.onnx, onnx)
+    whole = json.loads(good.onnx.with_suffix(".json").read_text())
+    dice = rng.random()
+    if dice < 0.35:
+        onnx.write_bytes(bytes_broken(onnx.read_bytes(), rng))
+    elif dice < 0.5:  # weights that lie in another file
+        import onnx as library
+
+        net = library.load(onnx)
+        tensor = net.graph.initializer[0]
+        library.external_data_helper.set_external_data(
+            tensor, location=rng.choice(["/etc/passwd", "../../../etc/passwd", "a\x00b", "missing", ".", "model.onnx"])
+        )
+        tensor.ClearField("raw_data")
+        tensor.ClearField("float_data")
+        onnx.write_bytes(net.SerializeToString())
+    write_json(contract, whole, rng) if dice > 0.5 else contract.write_text(json.dumps(whole))
+    if rng.random() < 0.3:
+        options = [
+            "--family",
+            "optical",
+            "--bands",
+            "red,green,blue",
+            "--unit",
+            "uint8",
+            "--mean",
+            "0,0,0",
+            "--std",
+            "1,1,1",
+        ]
+        classes = rng.choice(["a,b,c", "a,b", ",".join(map(str, range(300))), "a,,c", "\x1b[2J,b,c", "x" * 3000])
+        return ["models", "wrap", onnx, *options, "--classes", classes, "-o", folder / "made.json"], False
+    return ["predict", onnx, good.pre, "--contract", contract, "--dry-run", "-o", folder / "out"], False
+
+
+def images(good: Good, folder: Path, rng: random.Random) -> Made:
+    """A folder of images by class, for a probe, or to be measured, packed or indexed."""
+    from PIL import Image
+
+    data = io.BytesIO()
+    Image.new("RGB", (40, 40), (90, 10, 10)).save(data, "PNG")
+    root = folder / "images"
+    for name in rng.sample(["a", "b", "\x1b[2J", "x" * 200, "ü", "c" * 100], 2):
+        (root / name).mkdir(parents=True)
+        for i in range(6):
+            (root / name / f"{i}.png").write_bytes(data.getvalue())
+    files = sorted(root.rglob("*.png"))
+    for file in rng.sample(files, 2):
+        match rng.randrange(4):
+            case 0:
+                file.unlink()
+                file.symlink_to(rng.choice([file.name, "/dev/null", "gone.png"]))
+            case 1:  # a picture that claims to be huge
+                content = bytearray(data.getvalue())
+                content[16:24] = struct.pack(">II", rng.choice([0, 60_000, 2**31 - 1]), 60_000)
+                content[29:33] = struct.pack(">I", zlib.crc32(bytes(content[12:29])))
+                file.write_bytes(content)
+            case _:
+                file.write_bytes(bytes_broken(data.getvalue(), rng))
+    match rng.randrange(4):
+        case 0:
+            return ["data", "stats", root], False
+        case 1:
+            return ["data", "index", root, "-o", folder / "index.parquet"], False
+        case _:
+            options = ["--seeds", 1, "--size", 32, "--epochs", 1, "--method", "knn", "--cache", folder.parent / "cache"]
+            return ["probe", good.encoder, root, *options], False
+
+
 KINDS: dict[str, Callable[[Good, Path, random.Random], Made]] = {
     "request": request, "stac": stac, "recipe": recipe, "vector": vector, "aoi": aoi, "raster": raster, "model": model,
-    "classes": class_table, "archive": archive,
+    "classes": class_table, "archive": archive, "labels": labels, "resumed": resumed, "journal": journal,
+    "wrapped": wrapped, "images": images,
 }  # fmt: skip

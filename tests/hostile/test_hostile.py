@@ -19,19 +19,23 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+import numpy as np
+import onnx
 import pytest
+import rasterio
 import typer
 from codemae_cli.app import app
 from codemae_cli.request import parse_request, run_request
 from codemae_datasets.public._archives import extract
+from support.packages import make_encoder
 from support.scenes import make_model, run_codemae, write_raster
 from typer.testing import CliRunner
 
-from codemae_geo.errors import CodemaeError
-from hostile.generators import KINDS, Good
+from codemae_geo.errors import CodemaeError, OutputError
+from hostile.generators import KINDS, TINY, Good
 
 #: inputs in the gate
-COUNT = int(os.environ.get("CODEMAE_HOSTILE", 1050))
+COUNT = int(os.environ.get("CODEMAE_HOSTILE", 1120))
 SEED = int(os.environ.get("CODEMAE_HOSTILE_SEED", 20261129))
 #: seconds that one input may take; most take 0.1
 LONGEST = 20
@@ -55,14 +59,63 @@ def good(tmp_path_factory: pytest.TempPathFactory) -> Good:
 
     houses = folder / "houses.gpkg"
     GeoDataFrame({"a": [1]}, geometry=[box(366010, 4103970, 366020, 4103980)], crs="EPSG:32615").to_file(houses)
+    pre, post = write_raster(folder / "pre.tif", seed=1), write_raster(folder / "post.tif", seed=2)
+    segmenter = make_model(folder / "segmenter.safetensors", task="segmentation")
+    classes = write_raster(folder / "classes.tif", count=1, fill=1)
+    trained = ["finetune", "segmentation", "--images", pre, "--labels", halves(folder / "halves.tif"), *TINY]
+    assert attempt([*trained, "-o", folder / "run"])[0] == 0
+    mapped = ["predict", segmenter, pre]
+    left = folder / "left"
+    left.mkdir()
+    with pytest.MonkeyPatch.context() as patch:  # a map that ends as its last row is stored
+
+        def stop(*_: Any) -> None:
+            raise OutputError("the disk is gone")
+
+        patch.setattr("codemae_geo.inference.journal.clear", stop)
+        assert attempt([*mapped, "--resume", "-o", left / "out"])[0] == 1
+    assert {p.name.rpartition(".")[2] for p in left.iterdir()} == {"part", "codemae-run"}
     return Good(
-        write_raster(folder / "pre.tif", seed=1),
-        write_raster(folder / "post.tif", seed=2),
-        write_raster(folder / "classes.tif", count=1, fill=1),
-        houses,
-        make_model(folder / "damage.safetensors"),
-        make_model(folder / "segmenter.safetensors", task="segmentation"),
-    )
+        pre, post, classes, houses, make_model(folder / "damage.safetensors"), segmenter,
+        make_encoder(folder / "encoder.safetensors"), make_onnx(folder / "model.onnx"), folder / "run",
+        [*trained, "train.epochs=2"], left, mapped,
+    )  # fmt: skip
+
+
+def halves(path: Path) -> Path:
+    """Classes 1 (west) and 2 (east) of the scene before."""
+    write_raster(path, count=1, fill=1)
+    with rasterio.open(path, "r+") as file:
+        values = file.read(1)
+        values[:, values.shape[1] // 2 :] = 2
+        file.write(values, 1)
+    return path
+
+
+def make_onnx(path: Path) -> Path:
+    """A network of three classes, each a band, and beside it the contract that is told of it."""
+    weights = onnx.numpy_helper.from_array(np.eye(3, dtype=np.float32)[:, :, None, None], "w")
+    shapes = [
+        onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, ["n", 3, "h", "w"]) for name in ("x", "y")
+    ]
+    node = onnx.helper.make_node("Conv", ["x", "w"], ["y"])
+    graph = onnx.helper.make_graph([node], "net", shapes[:1], shapes[1:], [weights])
+    onnx.save(onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 17)], ir_version=8), path)
+    options = [
+        "--family",
+        "optical",
+        "--bands",
+        "red,green,blue",
+        "--unit",
+        "uint8",
+        "--mean",
+        "0,0,0",
+        "--std",
+        "1,1,1",
+    ]
+    code, said = attempt(["models", "wrap", path, *options, "--classes", "a,b,c", "-o", path.with_suffix(".json")])
+    assert code == 0, said
+    return path
 
 
 @contextlib.contextmanager
@@ -106,6 +159,7 @@ def attempt(words: list[Any]) -> tuple[int, str]:
 def judge(kind: str, words: list[Any], broken: bool, folder: Path) -> str | None:
     """What is wrong with how an input is met."""
     inputs = set(folder.rglob("*"))
+    visible = [p for p in inputs if not any(part.startswith(".") for part in p.relative_to(folder).parts)]
     try:
         with guarded():
             code, said = attempt(words)
@@ -125,7 +179,10 @@ def judge(kind: str, words: list[Any], broken: bool, folder: Path) -> str | None
         return f"no message: {said[-200:]}"
     if code == 0 and broken:
         return "taken, though broken"
-    if code and kind != "archive":
+    gone = [p for p in visible if not os.path.lexists(p)]
+    if gone and kind not in ("resumed",):
+        return f"took {[str(p.relative_to(folder)) for p in gone]} away"
+    if code and kind not in ("archive", "journal", "resumed"):
         left = [str(p.relative_to(folder)) for p in folder.rglob("*") if p not in inputs]
         if left:
             return f"left {left}"
@@ -156,7 +213,7 @@ def test_hostile(kind: str, good: Good, tmp_path: Path, monkeypatch: pytest.Monk
     assert not faults, "\n".join(faults.values())
 
 
-@pytest.mark.parametrize("kind", [k for k in KINDS if k not in ("request", "archive")])
+@pytest.mark.parametrize("kind", [k for k in KINDS if k not in ("request", "archive", "resumed", "journal")])
 def test_as_installed(kind: str, good: Good, tmp_path: Path) -> None:
     """One of each through the command itself: exit code, streams, folders."""
     rng = random.Random(f"installed {SEED} {kind}")

@@ -80,6 +80,35 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     return state
 
 
+#: what a checkpoint of a run holds
+_KINDS: dict[str, type] = {
+    "model": dict, "optimizer": dict, "scaler": dict, "epoch": int, "batch_in_epoch": int, "step": int,
+    "unreadable": list, "random": dict, "recipe": str,
+}  # fmt: skip
+#: what checkpoints of earlier versions lack
+_LATER: dict[str, type] = {"best": dict, "method": dict, "batches": int}
+#: counts beyond this are none
+_MOST = 2**40
+
+
+def check_state(state: dict[str, Any], path: Path) -> None:
+    """Whether the parts of a checkpoint are of their kinds.
+
+    Raises:
+        ModelError: names the first part that is not.
+    """
+    for name, kind in (_KINDS | {k: t for k, t in _LATER.items() if k in state}).items():
+        value = state.get(name)
+        # True is an int too, and state_dict() gives a subclass of dict
+        right = isinstance(value, dict) if kind is dict else type(value) is kind
+        if not right or (kind is int and not 0 <= state[name] < _MOST):
+            found = f"{name} is {type(value).__name__}" + (f" {value}"[:60] if kind is int else "")
+            raise ModelError(f"{path} is not a checkpoint of a run", found=found, expected=kind.__name__)
+    score = state.get("best", {}).get("score", 0.0)
+    if type(score) is not float and type(score) is not int:
+        raise ModelError(f"{path} is not a checkpoint of a run", found=f"a score that is {type(score).__name__}")
+
+
 def load_weights(module: nn.Module, state: dict[str, Any], path: Path) -> None:
     """Load a model's state; every key and shape must agree.
 

@@ -12,6 +12,7 @@ import yaml  # type: ignore[import-untyped]
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from codemae_geo.errors import InputError
+from codemae_geo.texts import read_text
 
 Beta = Annotated[float, Field(ge=0, lt=1)]
 
@@ -199,7 +200,7 @@ def read_recipe(source: str | Path, tasks: Sequence[str] = ("",)) -> dict[str, A
         if not path.is_file():
             raise InputError(f"there is no recipe {path}", hint=f"shipped recipes: {', '.join(known)}")
         try:
-            text = path.read_text(encoding="utf-8-sig")
+            text = read_text(path, "utf-8-sig")
         except (OSError, UnicodeDecodeError) as error:
             raise InputError(
                 f"the recipe {source} cannot be read", found=str(error), expected="text in UTF-8"

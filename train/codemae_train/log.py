@@ -16,7 +16,7 @@ import torch
 from codemae_train.run import Run
 from torch import Tensor
 
-from codemae_geo.errors import OutputError
+from codemae_geo.errors import InputError, OutputError
 
 
 class Log:
@@ -88,10 +88,15 @@ def _keep_rows(path: Path, step: int) -> None:
     """Drop rows after ``step``, which a killed run wrote after its last checkpoint, and a row cut short."""
     if not path.exists():
         return
-    with path.open(newline="", encoding="utf-8") as file:
-        reader = csv.reader(file)
-        header = next(reader, [])
-        rows = [row for row in reader if len(row) == len(header) and int(row[0]) <= step]
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            reader = csv.reader(file)
+            header = next(reader, [])
+            rows = [row for row in reader if len(row) == len(header) > 0 and int(row[0]) <= step]
+    except (OSError, ValueError, csv.Error) as error:
+        raise InputError(
+            f"the log {path} cannot be gone on with", found=str(error)[:200], hint="move it to another place"
+        ) from error
     if not rows:
         path.unlink()
         return

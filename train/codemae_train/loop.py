@@ -27,9 +27,10 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from codemae_geo import __version__
-from codemae_geo.errors import CodemaeError, InputError, OutputError, param
+from codemae_geo.errors import CodemaeError, InputError, ModelError, OutputError, param
 from codemae_geo.outputs import claimed
 from codemae_geo.progress import Reporter
+from codemae_geo.texts import read_text
 
 # ---------------------------------------------------------------- run
 
@@ -356,9 +357,23 @@ def restore(run: Run, path: Path) -> list[str]:
         what has changed, ``train.batch: 64, was 32``.
 
     Raises:
-        ModelError: no checkpoint, or of another architecture (first differing keys named).
+        ModelError: no checkpoint, one that holds other things, or of another architecture (first differing keys named).
     """
     state = ckpt.read_checkpoint(path)
+    ckpt.check_state(state, path)
+    try:
+        return _restore(run, state, path)
+    except CodemaeError:
+        raise
+    except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RuntimeError, yaml.YAMLError) as error:
+        raise ModelError(
+            f"{path} cannot be gone on from",
+            found=f"{type(error).__name__}: {error}".splitlines()[0][:200],
+            hint=f"start again with {param('overwrite')}",
+        ) from error
+
+
+def _restore(run: Run, state: dict[str, Any], path: Path) -> list[str]:
     ckpt.load_weights(run.bare, state["model"], path)
     settings = [{k: v for k, v in group.items() if k != "params"} for group in run.optimizer.param_groups]
     run.optimizer.load_state_dict(state["optimizer"])
@@ -401,6 +416,6 @@ def _write(path: Path, text: str) -> None:
 def _resumed(path: Path) -> list[Any]:
     """What an earlier ``run.json`` says of resuming."""
     try:
-        return list(json.loads(path.read_text(encoding="utf-8")).get("resumed", []))
+        return list(json.loads(read_text(path)).get("resumed", []))
     except (OSError, ValueError):
         return []

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from codemae_geo.errors import ModelError
 from codemae_geo.models.hivit import HiViT, resample_positions
+from codemae_geo.texts import read_text
 from codemae_geo.weights.convert import read_checkpoint
 from codemae_geo.weights.package import ModelContract, read_contract
 from codemae_geo.weights.registry import resolve
@@ -73,7 +74,7 @@ def open_start(source: str | Path) -> Start:
         config = contract.architecture.config
         encoder = config.get("encoder") or ({k: v for k, v in config.items() if k != "num_classes"} or None)
     elif (path.parent / "recipe.yaml").is_file():
-        recipe = yaml.safe_load((path.parent / "recipe.yaml").read_text(encoding="utf-8"))
+        recipe = yaml.safe_load(read_text(path.parent / "recipe.yaml"))
         model = recipe.get("model", {}) if isinstance(recipe, dict) else {}
         named = {"variant": model["encoder"]} if isinstance(model.get("encoder"), str) else model.get("encoder")
         encoder = named and {"img_size": model.get("img_size", 224)} | dict(named)

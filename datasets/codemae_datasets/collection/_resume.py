@@ -11,6 +11,7 @@ from typing import ParamSpec, TypeVar
 
 from codemae_geo.errors import OutputError, param
 from codemae_geo.outputs import claimed, write_failure
+from codemae_geo.texts import read_text
 
 #: what a run that is interrupted says
 GOES_ON = "stopped; what is done is kept, and the same command goes on from there"
@@ -62,7 +63,7 @@ def begin(
         )
     if held is not None:
         try:
-            same = json.loads(held.read_text(encoding="utf-8"))["plan"] == plan
+            same = json.loads(read_text(held))["plan"] == plan
         except (ValueError, KeyError, TypeError):
             same = False
         if same:

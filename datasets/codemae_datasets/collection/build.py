@@ -34,6 +34,7 @@ from codemae_geo.errors import InputError, number, param
 from codemae_geo.outputs import write_failure
 from codemae_geo.progress import Reporter
 from codemae_geo.sensors import Array, Mask
+from codemae_geo.texts import read_text
 from codemae_geo.tiling.plan import axis_starts
 
 KEYS = {"image": "RGB", "image_sar": "SAR"}
@@ -182,7 +183,7 @@ def build(
     ):
         reporter.log("everything is there already")
         shutil.rmtree(output / _JOURNAL, ignore_errors=True)
-        return json.loads((output / _RESULT).read_text(encoding="utf-8"))
+        return json.loads(read_text(output / _RESULT))
     with reporter.stage("measuring values"):
         limits = _limits(work, asked, output / _JOURNAL / "stretch.json", workers)
         for name, values in limits.items():
@@ -314,7 +315,7 @@ def _limits(work: Sequence[_Work], asked: dict[str, tuple[float, float]], journa
                 name = _value_name(one.part, key)
                 paths.setdefault(name, []).append(path)
                 nodata[name] = one.part.nodata
-    known: dict[str, Any] = json.loads(journal.read_text(encoding="utf-8")) if journal.is_file() else {}
+    known: dict[str, Any] = json.loads(read_text(journal)) if journal.is_file() else {}
     for name, files in paths.items():
         if name in asked:
             known[name] = list(asked[name])
@@ -430,7 +431,7 @@ def _read_journal(path: Path, output: Path) -> dict[tuple[str, str], dict[str, A
     if not path.is_file():
         return notes
     good = []
-    for line in path.read_text(encoding="utf-8").splitlines():
+    for line in read_text(path).splitlines():
         try:
             note = json.loads(line)
         except ValueError:

@@ -28,6 +28,7 @@ from codemae_datasets.packed import FORMAT, KINDS, read_manifest
 from codemae_geo.errors import InputError
 from codemae_geo.outputs import check_space, write_failure
 from codemae_geo.progress import Reporter
+from codemae_geo.texts import read_text
 
 SHARD_BYTES = 256 * 2**20
 _BLOCK = 512
@@ -239,7 +240,7 @@ def _finished(output: Path, shard: _Shard) -> dict[str, Any] | None:
     """What is known of a shard that is complete."""
     note = output / f"{shard.name}.json"
     try:
-        known = json.loads(note.read_text(encoding="utf-8"))
+        known = json.loads(read_text(note))
         return known if (output / shard.name).stat().st_size == known["bytes"] else None
     except (OSError, ValueError, KeyError):
         return None
