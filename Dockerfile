@@ -1,10 +1,13 @@
 # codemae in a container, on a CPU or with CUDA:
 #   docker build -t codemae .
 #   docker build -t codemae:cuda --build-arg TORCH=cu126 .
-#   docker run --rm -v "$PWD:/data" codemae damage --pre before.tif --post after.tif -o out
-#   docker run --rm --gpus all -v "$PWD:/data" codemae:cuda doctor
+#   docker run --rm --user "$(id -u):$(id -g)" -v "$PWD:/data" codemae damage --pre before.tif --post after.tif -o out
+#   docker run --rm --gpus all codemae:cuda doctor
 # The CUDA build needs no CUDA in the image: torch's wheels bring it, the host brings the driver.
 FROM python:3.12-slim
+
+# the one library that rasterio's wheels expect of the system and the slim image lacks
+RUN apt-get update && apt-get install -y --no-install-recommends libexpat1 && rm -rf /var/lib/apt/lists/*
 
 ARG TORCH=cpu
 RUN pip install --no-cache-dir uv
@@ -17,10 +20,9 @@ COPY cli cli
 RUN uv pip install --system --no-cache --torch-backend "${TORCH}" torch torchvision \
     && uv pip install --system --no-cache ".[detection]"
 
-# results belong to whoever runs the container with --user
-RUN useradd --create-home codemae
-USER codemae
-ENV HF_HOME=/tmp/huggingface
+# not root; with --user the results belong to whoever runs it, whose number has no home in the image
+ENV HOME=/tmp
+USER 1000
 WORKDIR /data
 ENTRYPOINT ["codemae"]
 CMD ["--help"]
