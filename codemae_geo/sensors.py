@@ -507,7 +507,7 @@ def _stretch_limits(
         low = tuple(float(b.min()) for b in bands)
         return low, _above(low, [b.max() for b in bands])
     if stretch != "auto":
-        raise InputError(f"there is not a stretch {stretch!r}", found=stretch, expected="auto, minmax, or low,high")
+        raise InputError(f"unknown stretch {stretch!r}", found=stretch, expected="auto, minmax, or low,high")
     low = tuple(float(np.quantile(b, 0.01)) if family == "optical" else 0.0 for b in bands)
     return low, _above(low, [np.quantile(b, 0.99) for b in bands])
 

@@ -68,10 +68,10 @@ def root(
     _show: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
     ] = False,
-    verbose: Annotated[
-        bool, typer.Option("--verbose", "-v", help="Show where errors come from, and what GDAL says.")
-    ] = False,
-    log_file: Annotated[Path | None, typer.Option(help="Keep what is said, with the time; appended to.")] = None,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show tracebacks, and what GDAL says.")] = False,
+    log_file: Annotated[
+        Path | None, typer.Option(help="Append everything that is said to this file, with the time.")
+    ] = None,
     config: Annotated[Path | None, typer.Option(help="TOML file of defaults: [all] or [damage], window = 512.")] = None,
 ) -> None:
     """Optical and SAR rasters to maps people act on."""

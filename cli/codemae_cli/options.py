@@ -12,14 +12,16 @@ import typer
 ProgressMode = Literal["auto", "plain", "json", "none"]
 
 
-Json = Annotated[bool, typer.Option("--json", help="End stdout with one JSON object.")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object at the end of stdout.")]
 Progress = Annotated[
     ProgressMode,
     typer.Option(help="How progress is shown; json writes JSON lines to stdout."),
 ]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace existing outputs.")]
-Resume = Annotated[bool, typer.Option("--resume", help="Go on where the same run was stopped, to the same bytes.")]
+Resume = Annotated[
+    bool, typer.Option("--resume", help="Continue the same run after it was stopped, to the same bytes.")
+]
 DryRun = Annotated[
     bool,
     typer.Option("--dry-run", help="Show grid, windows and memory, and write nothing."),
@@ -33,9 +35,9 @@ Tta = Annotated[bool, typer.Option("--tta", help="Average the eight flips and tu
 Window = Annotated[int | None, typer.Option(min=32, help="Window side in pixels [default: the model's].")]
 Overlap = Annotated[
     float | None,
-    typer.Option(min=0, max=0.95, help="Share of a window the next repeats [default: the model's]."),
+    typer.Option(min=0, max=0.95, help="Share of a window that the next one repeats [default: the model's]."),
 ]
-Blend = Annotated[Literal["hann", "average", "none"], typer.Option(help="How overlapping windows vote.")]
+Blend = Annotated[Literal["hann", "average", "none"], typer.Option(help="How overlapping windows are blended.")]
 Runtime = Annotated[
     Literal["auto", "torch", "openvino", "onnx"],
     typer.Option(help="What runs the network; auto: the fastest that is installed and has the model."),
@@ -57,7 +59,7 @@ DstCrs = Annotated[str | None, typer.Option(help="Target CRS, e.g. EPSG:32615.")
 Res = Annotated[float | None, typer.Option(help="Target pixel size in CRS units.")]
 Gcps = Annotated[
     Literal["tps", "1", "2", "3"],
-    typer.Option(help="Ground control points: a spline through them, or a polynomial of an order."),
+    typer.Option(help="How ground control points are fitted: a spline, or a polynomial of this order."),
 ]
 SrcCrs = Annotated[str | None, typer.Option(help="CRS of scenes that carry none.")]
 

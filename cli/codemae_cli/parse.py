@@ -63,7 +63,7 @@ def _stretch(text: str) -> str | tuple[float, float]:
     try:
         low, high = (float(v) for v in text.split(","))
     except ValueError:
-        raise InputError(f"there is not a stretch {text!r}", expected="auto, minmax, or LOW,HIGH") from None
+        raise InputError(f"unknown stretch {text!r}", expected="auto, minmax, or LOW,HIGH") from None
     if not low < high:
         raise InputError("the stretch is empty", found=text, expected="LOW below HIGH")
     return low, high

@@ -108,7 +108,7 @@ def _check_same(before: Any, identity: Mapping[str, Any], staging: FolderStaging
     name, old, new = differing[0]
     more = f", and {len(differing) - 1} more" if len(differing) > 1 else ""
     raise InputError(
-        f"the run that was stopped in {staging.path} is another one",
+        f"the run that was stopped in {staging.path} is a different one",
         found=f"{name} is {new!r}",
         expected=f"{old!r}, as in that run{more}",
         hint=f"run it as it was begun, or leave out {param('resume')} to begin again",

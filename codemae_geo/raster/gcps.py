@@ -66,7 +66,7 @@ def check_method(method: str) -> GcpMethod:
     """
     if method not in METHODS:
         raise InputError(
-            f"there is no way {method!r} to use ground control points", found=str(method), expected=", ".join(METHODS)
+            f"unknown method {method!r} for ground control points", found=str(method), expected=", ".join(METHODS)
         )
     return method
 
@@ -82,12 +82,12 @@ def check_points(gcps: Sequence[Any], method: GcpMethod, name: str) -> tuple[Arr
     """Ground control points (rasterio's) as arrays ``[n, 2]``: (column, row) and (x, y), each pixel once.
 
     Raises:
-        InputError: too few points, points on one line, or coordinates that are no numbers.
+        InputError: too few points, points on one line, or coordinates that are not numbers.
     """
     pixel = np.array([[p.col, p.row] for p in gcps], float)
     ground = np.array([[p.x, p.y] for p in gcps], float)
     if not (np.isfinite(pixel).all() and np.isfinite(ground).all()):
-        raise InputError(f"{name} has ground control points that are no numbers", found="NaN or infinite coordinates")
+        raise InputError(f"{name} has ground control points that are not numbers", found="NaN or infinite coordinates")
     if np.ptp(ground[:, 0]) > 180 and np.abs(ground[:, 0]).max() <= 180:  # over the date line 179 is beside -179
         ground[:, 0] = np.where(ground[:, 0] < 0, ground[:, 0] + 360, ground[:, 0])
     _, first = np.unique(pixel, axis=0, return_index=True)

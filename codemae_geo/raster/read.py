@@ -119,7 +119,7 @@ class AlignedReader:
     ) -> None:
         if resampling != "auto" and resampling not in Resampling.__members__:
             raise InputError(
-                f"there is no resampling {resampling!r}",
+                f"unknown resampling {resampling!r}",
                 found=resampling,
                 expected="auto, nearest, bilinear, average, ...",
             )

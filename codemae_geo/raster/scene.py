@@ -266,7 +266,7 @@ def expand_paths(paths: Iterable[str | Path], role: str) -> list[str]:
         elif any(c in path for c in "*?[") and not Path(path).exists():
             inside = sorted(p for p in glob.glob(path, recursive=True) if Path(p).is_file())  # noqa: PTH207 absolute patterns too
             if not inside:
-                raise InputError(f"no file fits {path}", found="nothing", expected="at least one raster")
+                raise InputError(f"no file matches {path}", found="nothing", expected="at least one raster")
             found += inside
         else:
             found.append(path)

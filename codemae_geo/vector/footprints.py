@@ -199,7 +199,7 @@ def _check_shapes(frame: gpd.GeoDataFrame, path: str | Path, what: str) -> None:
     broken |= ~finite
     if broken.any():
         raise InputError(
-            f"the {what} {path} has coordinates that are no numbers",
+            f"the {what} {path} has coordinates that are not numbers",
             found=f"NaN or infinite in {int(broken.sum())} of {len(shapes)} features, first number"
             f" {frame.index[np.flatnonzero(broken)[0]]}",
             hint="remove these features",

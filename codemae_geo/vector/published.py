@@ -61,7 +61,7 @@ def published_files(source: str) -> list[Path] | None:
         if not any(p.suffix.lower() in (".shp", ".gml", ".tab", ".csv") for p in path.iterdir()):
             raise InputError(
                 f"the folder {source} holds no footprints",
-                expected="GeoParquet (Overture), CSV with WKT (Google) or GeoJSON a line (Microsoft)",
+                expected="GeoParquet (Overture), CSV with WKT (Google) or GeoJSON, one feature per line (Microsoft)",
                 hint="name a file",
             )
         return None
@@ -193,7 +193,7 @@ def _lines(text: io.TextIOWrapper, file: Path) -> Iterator[str]:
             raise InputError(
                 f"the footprints {file} cannot be read",
                 found=f"a line of more than {_LINE >> 20} MiB",
-                expected="one feature a line",
+                expected="one feature per line",
             )
         yield line
 
@@ -216,7 +216,7 @@ def _json_rows(first: str, lines: Iterator[str], file: Path) -> Iterator[tuple[A
             raise InputError(
                 f"the footprints {file} cannot be read",
                 found=f"line {number}: {str(error)[:200]}",
-                expected="a GeoJSON feature a line, or a CSV with WKT",
+                expected="one GeoJSON feature per line, or a CSV with WKT",
             ) from error
         yield shape, plain
 
@@ -230,7 +230,7 @@ def _csv_rows(first: str, lines: Iterator[str], file: Path, src_crs: Any) -> Ite
         raise InputError(
             f"the footprints {file} have no column of geometries",
             found=", ".join(f[:40] for f in fields[:8]) or "an empty file",
-            expected="a column geometry or wkt with WKT (Google Open Buildings), or GeoJSON a line (Microsoft)",
+            expected="a column geometry or wkt (Google Open Buildings), or GeoJSON, one feature per line (Microsoft)",
         )
     if src_crs is None and not {"latitude", "longitude"} <= {f.lower() for f in fields}:
         raise InputError(

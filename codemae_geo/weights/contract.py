@@ -225,7 +225,7 @@ def read_contract(path: str | Path) -> ModelContract:
             f"{path.name} is not a model package",
             found="a file of weights without a contract",
             expected=f"the metadata key {HEADER_KEY!r}",
-            hint="make a package of it with `codemae models convert`",
+            hint="make a package from it with `codemae models convert`",
         )
     try:
         return ModelContract.model_validate_json(text)

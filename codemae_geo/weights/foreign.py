@@ -170,7 +170,7 @@ def make_contract(
     """
     if bool(classes) == bool(values):
         raise ModelError(
-            "it is not said what the model answers",
+            "nothing says what the model answers",
             found="both classes and values" if classes else "neither classes nor values",
             expected="classes=[...] for a map of classes, or values=[...] for bands of numbers",
         )
@@ -415,7 +415,7 @@ def wrap(
         )
     if told is None:
         raise ModelError(
-            f"it is not said what {name} takes and answers",
+            f"nothing says what {name} takes and answers",
             expected="inputs= and classes= (or values=), or a contract file",
             hint=f"codemae models wrap {path if path.suffix else 'MODEL.onnx'} -o contract.json asks for them",
         )

@@ -237,7 +237,7 @@ def _burn(
                 f"the labels {path} hold a class that is not declared",
                 found=f"{value!r} in {counts[value]} features",
                 expected=", ".join(map(str, numbers)),
-                hint="declare it in data.classes, or mend the file",
+                hint="declare it in data.classes, or correct the file",
             )
     box = outline(grid)
     inside = shapely.intersects(frame.geometry.array, box)

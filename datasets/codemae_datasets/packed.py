@@ -49,7 +49,7 @@ def read_manifest(root: Path) -> dict[str, Any]:
             f"{root} holds no finished shards",
             found="a packing that was interrupted" if unfinished else "no manifest.json",
             expected="a folder that `codemae data pack` wrote",
-            hint="run the same `codemae data pack` again, it goes on" if unfinished else None,
+            hint="run the same `codemae data pack` again; it continues" if unfinished else None,
         ) from error
     except (ValueError, KeyError, TypeError) as error:
         raise InputError(f"{root / 'manifest.json'} is damaged", found=repr(error)) from error

@@ -242,7 +242,7 @@ def find_places(
             "no scene has room for a window",
             found=f"{len(parts)} scenes or overlaps of scenes",
             expected=f"at least {size[0]} x {size[1]} pixels" + (" inside the region asked for" if limits else ""),
-            hint="take a smaller window",
+            hint="use a smaller window",
         )
     return sorted(found, key=lambda p: p[:4])
 
@@ -384,7 +384,7 @@ class RandomWindows(WindowSampler):
             "there is hardly any valid window",
             found=f"{len(chosen)} of {ROUNDS * self.length} tried",
             expected=f"windows of {self.size[0]} x {self.size[1]} pixels, {self.min_valid:.0%} of them valid",
-            hint="take a smaller window, a lower min_valid, or another region",
+            hint="use a smaller window, a lower min_valid, or another region",
         )
 
     def _areas(self) -> torch.Tensor:
@@ -471,7 +471,7 @@ class ClassBalancedWindows(RandomWindows):
                     chosen.append(window)
                     if len(chosen) == self.length:
                         return chosen
-        raise InputError("there is hardly any valid window around these classes", hint="take a smaller window")
+        raise InputError("there is hardly any valid window around these classes", hint="use a smaller window")
 
     def _around(self, place: Place, cell: Sequence[float], along: float, down: float) -> Place:
         """A window in a place that holds a cell, at share (along, down) of the positions that do."""

@@ -437,7 +437,7 @@ class Augment(nn.Module):
         share = torch.from_numpy(random.beta(alpha, alpha, rows)).float()  # of the image's own
         if self.mixup:
             if "mask" in out:
-                raise InputError("MixUp cannot mix masks of classes", hint="take cutmix")
+                raise InputError("MixUp cannot mix masks of classes", hint="use cutmix")
             keep = share
             for key in (*IMAGES, *MEASURES):
                 if key in out:

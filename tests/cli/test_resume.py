@@ -121,7 +121,7 @@ def test_ctrl_c_keeps_what_is_done_and_says_so(job: tuple[Path, list[str]], whol
     assert other.code == 0 and len(journal(out)) >= 3, "a run for another folder leaves it alone"
     refused = run_codemae(*words, "--overlap", "0.25", "-o", out, "--resume", env=DATED)
     assert refused.code == 1
-    assert "another one" in refused.err and "parameters.overlap is 0.25" in refused.err
+    assert "a different one" in refused.err and "parameters.overlap is 0.25" in refused.err
     done = run_codemae(*words, "-o", out, "--resume", env=DATED)
     assert done.code == 0 and "goes on at row" in done.err
     assert_same(out, whole)
@@ -142,7 +142,7 @@ def test_an_input_that_changed_is_refused(job: tuple[Path, list[str]], tmp_path:
     process.communicate()
     write_raster(scene, size=SIZE, seed=2)
     refused = run_codemae(*words, "-o", out, "--resume")
-    assert refused.code == 1 and "another one" in refused.err and "sha256" in refused.err
+    assert refused.code == 1 and "a different one" in refused.err and "sha256" in refused.err
     anew = run_codemae(*words, "-o", out)
     assert anew.code == 0, anew.err
     assert_nothing_hidden(tmp_path, out)

@@ -247,7 +247,7 @@ def test_other_methods_on_request(make_raster: Any, resampling: str) -> None:
     if resampling == "nearest":
         np.testing.assert_array_equal(got.data[:, :60, :60], smooth(64, 64).astype("u1")[:, :60, :60])
     assert np.abs(got.data[:, 5:-5, 5:-5] - smooth(64, 64)[:, 5:-5, 5:-5]).max() < 12
-    with pytest.raises(InputError, match="no resampling"):
+    with pytest.raises(InputError, match="unknown resampling"):
         AlignedReader(scene, grid, resampling="best")
 
 

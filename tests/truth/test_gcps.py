@@ -121,7 +121,7 @@ def test_points_on_a_line(here: Path) -> None:
 
 
 def test_an_unknown_way(here: Path) -> None:
-    with pytest.raises(InputError, match="no way"):
+    with pytest.raises(InputError, match="unknown method"):
         measure(here, scene(here / "a.tif"), gcps="4")
 
 

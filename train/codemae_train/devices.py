@@ -43,7 +43,7 @@ def make_fabric(train: LoopConfig) -> Fabric:
         )
     except (RuntimeError, ValueError, MisconfigurationException) as error:
         raise InputError(
-            "the devices of the recipe cannot be had",
+            "the devices of the recipe are not available",
             found=" ".join(str(error).split()),
             expected=f"train.accelerator={train.accelerator}, {devices} per node on {nodes} nodes",
             hint="set train.accelerator and train.devices to what this machine has",

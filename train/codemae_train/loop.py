@@ -255,7 +255,7 @@ def tolerate(run: Run, unreadable: Iterable[str]) -> None:
             "more files are unreadable than tolerated",
             found=f"{len(run.unreadable)}: {sorted(run.unreadable)[0]}",
             expected=f"at most {most}",
-            hint=f"mend the files, or raise {param('skip_unreadable')}",
+            hint=f"repair the files, or raise {param('skip_unreadable')}",
             option="skip_unreadable",
         )
 

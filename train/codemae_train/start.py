@@ -124,7 +124,7 @@ def load_start(model: nn.Module, backbone: HiViT, start: Start) -> list[str]:
     ]
     if wrong:
         raise ModelError(
-            f"the backbone of {start.path.name} is another one",
+            f"the backbone of {start.path.name} is a different one",
             found="; ".join(wrong[:4]) + (f" and {len(wrong) - 4} more" if len(wrong) > 4 else ""),
             expected="the model.encoder of the recipe",
             hint="leave model.encoder out of the recipe: the file's own is taken",

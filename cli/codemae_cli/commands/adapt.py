@@ -33,7 +33,7 @@ def adapt(
     quiet: o.Quiet = False,
     overwrite: o.Overwrite = False,
 ) -> None:
-    """Adapt a damage model to an event from a class for some of its buildings, and map the event with it.
+    """Adapt a damage model to one event, given the class of a few of its buildings, and map the event.
 
     Writes model.safetensors (the adapted package), map/ (as codemae damage does), suggested.gpkg (the buildings to
     label next) and adapt.json (what it gained on labels left out, with an interval) into a new folder.

@@ -30,7 +30,10 @@ def buildings(
     ] = None,
     footprints_crs: Annotated[str | None, typer.Option(help="CRS of footprints that carry none.")] = None,
     min_share: Annotated[
-        float, typer.Option(min=0, max=1, help="Share of a footprint that makes it a building found.")
+        float,
+        typer.Option(
+            min=0, max=1, help="Share of a footprint that must be mapped as building for it to count as found."
+        ),
     ] = 0.1,
     json_: o.Json = False,
     progress: o.Progress = "auto",

@@ -24,13 +24,15 @@ def clean(
     folder: Annotated[Path, typer.Argument(metavar="[FOLDER]", help="Where to look, with all folders below.")] = Path(),
     force: Annotated[
         bool,
-        typer.Option("--force", help="Also what may belong to a run on another machine, on a disk without locks."),
+        typer.Option(
+            "--force", help="Also remove what may belong to a run on another machine, on a disk without locks."
+        ),
     ] = False,
     json_: o.Json = False,
     quiet: o.Quiet = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="List only, and change nothing.")] = False,
 ) -> None:
-    """Remove the hidden files that killed runs have left; never those of a run that is at work.
+    """Remove the hidden files that killed runs left behind; never those of a run in progress.
 
     A run that was killed while its finished files moved into place is completed, not removed. The next run in a folder
     does the same by itself.

@@ -52,7 +52,7 @@ def damage(
     batch_size: o.BatchSize = None,
     aoi: o.Aoi = None,
     bounds: o.Bounds = None,
-    grid: Annotated[Literal["pre", "post", "utm"], typer.Option(help="Whose grid the map has.")] = "pre",
+    grid: Annotated[Literal["pre", "post", "utm"], typer.Option(help="Whose grid the map takes.")] = "pre",
     dst_crs: o.DstCrs = None,
     res: o.Res = None,
     resampling: o.Resampling = "auto",

@@ -50,7 +50,7 @@ def list_(json_: o.Json = False) -> None:
 @app.command("info", epilog="Example:\n\n\b\ncodemae data info earthmiss")
 @command
 def info(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="A name of `codemae data list`.")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="A name from `codemae data list`.")],
     json_: o.Json = False,
 ) -> None:
     """Show a dataset's card: source, licence, citation, bands, classes, splits, and which files go where."""
@@ -97,7 +97,7 @@ def info(
 )
 @command
 def verify(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="A name of `codemae data list`, or packed.")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="A name from `codemae data list`, or packed.")],
     root: Annotated[Path, typer.Argument(metavar="ROOT", help="The dataset's folder.")],
     limit: Annotated[int | None, typer.Option(min=1, help="Open only that many samples of each split.")] = None,
     json_: o.Json = False,
@@ -164,9 +164,9 @@ def _as_json(report: Any) -> dict[str, Any]:
 def stats(
     paths: Annotated[list[str], typer.Argument(metavar="PATH...", help="Rasters, images, or folders of them.")],
     quantiles: Annotated[str, typer.Option(help="Numbers from 0 to 1.")] = "0.02,0.5,0.98",
-    nodata: Annotated[float | None, typer.Option(help="Value without a measurement [default: the files'].")] = None,
-    scale: Annotated[float, typer.Option(help="Divide every number by it, such as 255.")] = 1.0,
-    each: Annotated[bool, typer.Option("--each", help="Measure every PATH for itself.")] = False,
+    nodata: Annotated[float | None, typer.Option(help="Nodata value [default: the files' own].")] = None,
+    scale: Annotated[float, typer.Option(help="Divide every number by this, e.g. 255.")] = 1.0,
+    each: Annotated[bool, typer.Option("--each", help="Measure every PATH by itself.")] = False,
     workers: Workers = 1,
     json_: o.Json = False,
     progress: o.Progress = "auto",
@@ -174,7 +174,7 @@ def stats(
 ) -> None:
     """Measure mean, standard deviation and quantiles of every band over all valid pixels.
 
-    Files are read block by block; nodata, transparent, masked and not finite pixels do not count.
+    Files are read block by block; nodata, transparent, masked and non-finite pixels do not count.
     """
     from codemae_datasets.collection.stats import measure_rasters
 
@@ -224,7 +224,7 @@ def build(
         typer.Option("--from", metavar="FOLDER", help="Holds FOLDER/<source>; or NAME=FOLDER for one source; repeat."),
     ],
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the collection.")],
-    sources: Annotated[str | None, typer.Option(help="Names by commas [default: all fifteen].")] = None,
+    sources: Annotated[str | None, typer.Option(help="Names, separated by commas [default: all fifteen].")] = None,
     held_out: Annotated[
         bool, typer.Option("--held-out", help="Also build the tests that pretraining must not see.")
     ] = False,
@@ -239,9 +239,9 @@ def build(
     quiet: o.Quiet = False,
     overwrite: o.Overwrite = False,
 ) -> None:
-    """Make OSPretrain-1M of the downloads of its sources: patches of 8 bits in the published layout.
+    """Build OSPretrain-1M from the downloads of its sources: 8-bit patches in the published layout.
 
-    Run it again after an interruption: it goes on where it stood, and ends with the same bytes.
+    Run it again after an interruption: it continues where it stopped, and ends with the same bytes.
     """
     from codemae_datasets.collection.build import build as make
 
@@ -284,7 +284,7 @@ def pack(
     source: Annotated[Path, typer.Argument(metavar="IN", help="Folder in the layout of OSPretrain-1M.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the shards.")],
     shard_size: Annotated[float, typer.Option(min=0.001, help="Size of a shard in MiB.")] = 256,
-    seed: Annotated[int, typer.Option(min=0, help="Of the order in which images fill the shards.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the order in which images fill the shards.")] = 0,
     check: Annotated[bool, typer.Option(help="Decode every image before it is packed.")] = True,
     workers: Workers = 1,
     json_: o.Json = False,
@@ -376,16 +376,17 @@ def index(
 )
 @command
 def pairs(
-    index: Annotated[Path, typer.Argument(metavar="INDEX", help="Of `codemae data index`.")],
+    index: Annotated[Path, typer.Argument(metavar="INDEX", help="Table that `codemae data index` wrote.")],
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Table to write: .csv or .parquet.")] = None,
     min_overlap: Annotated[
-        float, typer.Option(min=0, max=1, help="Least share of the smaller scene that both cover.")
+        float, typer.Option(min=0, max=1, help="Smallest share of the smaller scene that both cover.")
     ] = 0.1,
-    min_km2: Annotated[float, typer.Option(min=0, help="Least common area.")] = 0.0,
+    min_km2: Annotated[float, typer.Option(min=0, help="Smallest common area.")] = 0.0,
     max_days: Annotated[
-        float | None, typer.Option(min=0, help="Most days between the two; leaves out scenes without a date.")
+        float | None,
+        typer.Option(min=0, help="At most this many days between the two; leaves out scenes without a date."),
     ] = None,
-    nearest: Annotated[int | None, typer.Option(min=1, help="Keep so many SAR scenes per optical one.")] = None,
+    nearest: Annotated[int | None, typer.Option(min=1, help="Keep this many SAR scenes per optical one.")] = None,
     json_: o.Json = False,
     overwrite: o.Overwrite = False,
 ) -> None:

@@ -28,7 +28,7 @@ def demo(
     overwrite: o.Overwrite = False,
     dry_run: o.DryRun = False,
 ) -> None:
-    """Map the damage of a real tornado from scenes that the package brings: no network, under a minute.
+    """Map the damage of a real tornado from bundled scenes: no network, under a minute.
 
     Joplin, Missouri, 22 May 2011: aerial images before and after, in two coordinate reference systems, and
     today's building footprints.

@@ -29,11 +29,14 @@ def embed(
         Literal["optical", "sar"] | None, typer.Option(help="Sensor of the scene [default: guessed].")
     ] = None,
     stride: Annotated[
-        Literal["32", "16", "8", "4"], typer.Option(help="Pixels that share one vector, along a side.")
+        Literal["32", "16", "8", "4"], typer.Option(help="Side, in pixels, of the cell that one vector stands for.")
     ] = "16",
     dtype: Annotated[Literal["float16", "float32"], typer.Option(help="How features are stored.")] = "float16",
     keep_positions: Annotated[
-        bool, typer.Option("--keep-positions", help="Keep what depends on the place in the window alone.")
+        bool,
+        typer.Option(
+            "--keep-positions", help="Keep the part of the features that depends only on the position in the window."
+        ),
     ] = False,
     window: o.Window = None,
     overlap: o.Overlap = None,

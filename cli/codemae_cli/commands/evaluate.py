@@ -30,7 +30,7 @@ def evaluate(
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder to create.")] = Path("evaluation"),
     root: Annotated[Path | None, typer.Option(help="Folder of the dataset [default: data].")] = None,
     split: Annotated[str | None, typer.Option(help="List to score on [default: test, holdout or val].")] = None,
-    limit: Annotated[int | None, typer.Option(min=1, help="At most so many images, spread over the list.")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="At most this many images, spread over the list.")] = None,
     form: Annotated[
         Literal["engine", "published"],
         typer.Option(help="engine: as maps are made; published: logits of windows averaged, as in the papers."),
@@ -87,7 +87,7 @@ def evaluate(
             "the scenes do not go together", found=", ".join(given), expected="pre and post, or images (and sar)"
         )
     if bool(given) != (labels is not None) or bool(given) == (dataset is not None):
-        raise InputError("what shall the model be scored on?", expected="a dataset, or scenes with labels")
+        raise InputError("what should the model be scored on?", expected="a dataset, or scenes with labels")
     reporter = make_reporter(progress, quiet)
     try:
         result = run(

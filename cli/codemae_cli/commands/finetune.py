@@ -67,7 +67,7 @@ def finetune(
         str | None, typer.Option("--from", metavar="WEIGHTS", help="Pretraining run, encoder, checkpoint or package.")
     ] = None,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Run directory [default: runs/NAME].")] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on from the directory's checkpoint.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue from the directory's checkpoint.")] = False,
     json_: o.Json = False,
     progress: o.Progress = "auto",
     quiet: o.Quiet = False,

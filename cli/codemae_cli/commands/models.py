@@ -138,7 +138,7 @@ def convert(
     json_: o.Json = False,
     overwrite: o.Overwrite = False,
 ) -> None:
-    """Make a model package of a published checkpoint; every key and shape must agree, nothing is unpickled."""
+    """Make a model package from a published checkpoint; every key and shape must agree, nothing is unpickled."""
     import json
     from dataclasses import asdict
 
@@ -195,7 +195,7 @@ def export_(
 ) -> None:
     """Export a package to one file with its contract inside, which runs without PyTorch, and faster on CPUs.
 
-    Put beside its package, a run chooses it by itself. Windows of every size are one file.
+    Beside its package, runs pick it up by themselves. One file serves windows of every size.
     """
     from codemae_geo.inference.runtimes.base import Program
     from codemae_geo.inference.runtimes.export import export
@@ -243,12 +243,16 @@ def wrap(
     bands: Annotated[str | None, typer.Option(help="Names of the bands, in the order of its channels: a,b,c.")] = None,
     unit: Annotated[
         Literal["uint8", "dn", "reflectance", "db", "power", "amplitude"] | None,
-        typer.Option(help="What a pixel's number means to it."),
+        typer.Option(help="Unit of the pixel values that it expects."),
     ] = None,
-    mean: Annotated[str | None, typer.Option(help="What it was trained to have subtracted, one number a band.")] = None,
-    std: Annotated[str | None, typer.Option(help="What it was trained to have divided by, one number a band.")] = None,
+    mean: Annotated[str | None, typer.Option(help="Means that training subtracted, one number per band.")] = None,
+    std: Annotated[
+        str | None, typer.Option(help="Standard deviations that training divided by, one number per band.")
+    ] = None,
     classes: Annotated[str | None, typer.Option(help="Classes in the order of its answers: a,b,c.")] = None,
-    values: Annotated[str | None, typer.Option(help="Bands of numbers that it answers, in place of classes.")] = None,
+    values: Annotated[
+        str | None, typer.Option(help="Bands of numbers that it answers with, in place of classes.")
+    ] = None,
     window: Annotated[int | None, typer.Option(min=32, max=8192, help="Window side in pixels [default: 512].")] = None,
     name: Annotated[str | None, typer.Option(help="Name of the model [default: the file's].")] = None,
     licence: Annotated[str, typer.Option(help="Licence of the weights.")] = "not stated",
@@ -257,7 +261,7 @@ def wrap(
 ) -> None:
     """Write down what an ONNX model takes and answers, so that `codemae predict` can run it.
 
-    What no option says is asked for; the answer is tried on the model before anything is written.
+    Asks for whatever the options leave open, and tries the answers on the model before it writes anything.
     """
     from codemae_geo.outputs import check_writable, write_text
     from codemae_geo.weights.foreign import make_contract

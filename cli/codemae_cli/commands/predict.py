@@ -74,8 +74,8 @@ def predict(
 
     A model for both sensors takes the radar scene as --sar; the map has the grid of the other.
 
-    Writes classes.tif, confidence.tif, classes.gpkg (styled for QGIS) and summary.json into a new folder, or of a
-    regression values.tif and summary.json.
+    Writes classes.tif, confidence.tif, classes.gpkg (styled for QGIS) and summary.json into a new folder; a regression
+    model writes values.tif and summary.json.
     """
     arguments = dict(locals())
     from codemae_cli.parse import scene_request

@@ -29,7 +29,7 @@ def pretrain(
         list[str] | None, typer.Argument(metavar="KEY=VALUE...", help="Changes, e.g. train.epochs=10.")
     ] = None,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Run directory [default: runs/NAME].")] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on from the directory's checkpoint.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue from the directory's checkpoint.")] = False,
     skip_unreadable: Annotated[
         int | None, typer.Option(min=0, metavar="N", help="Tolerate up to N unreadable files.")
     ] = None,

@@ -83,7 +83,7 @@ def choose_runtime(
             raise InputError(
                 "ONNX Runtime computes in float32 on a CPU",
                 found=param("precision", precision),
-                hint=f"take {param('runtime', 'openvino')}, or leave {param('precision')} at auto",
+                hint=f"use {param('runtime', 'openvino')}, or leave {param('precision')} at auto",
                 option="precision",
             )
         return Choice("onnx", "cpu", "float32", why)
@@ -107,7 +107,7 @@ def load_network(package: PackageFile, program: Program, choice: Choice) -> Netw
         if package.path.suffix == ".onnx" and not hasattr(package, "module"):
             raise ModelError(
                 f"{package.path.name} is an exported model, which torch does not run",
-                hint=f"take {param('runtime', 'openvino')}, or name the package that it was made of",
+                hint=f"use {param('runtime', 'openvino')}, or name the package that it was made from",
             )
         from codemae_geo.inference.runtimes.torch import TorchNetwork
         from codemae_geo.weights.package import ModelPackage, load_package

@@ -77,7 +77,9 @@ def export(package: PackageFile, path: Path, program: Program | None = None, *, 
     program = program or Program.of(contract)
     seen = narrowed(contract, program)
     if not isinstance(package, ModelPackage) and package.path.suffix == ".onnx":
-        raise ModelError(f"{package.path.name} is an exported model already", hint="name the package that it is of")
+        raise ModelError(
+            f"{package.path.name} is an exported model already", hint="name the package that it was made from"
+        )
     loaded = package if isinstance(package, ModelPackage) else load_package(package.path)
     if program.kind == "boxes" and not isinstance(loaded.module, FasterRCNN):
         raise ModelError(

@@ -95,13 +95,13 @@ def find_export(package: PackageFile, program: Program) -> Path | None:
                 f"{path.name} was exported for something else",
                 found=", ".join(f"{k}={v}" for k, v in told["program"].items() if v is not None),
                 expected=", ".join(f"{k}={v}" for k, v in program.as_dict().items() if v is not None),
-                hint="export it for this, or name the package that it was made of",
+                hint="export it for this, or name the package that it was made from",
             )
         return path
     if read_contract(path).tensors_sha256 != package.contract.tensors_sha256:
         raise ModelError(
             f"{path.name} is not an export of this version of {package.path.name}",
-            hint=f"export the package again, remove {path.name}, or take {param('runtime', 'torch')}",
+            hint=f"export the package again, remove {path.name}, or use {param('runtime', 'torch')}",
         )
     return path if fits else None
 
@@ -352,7 +352,7 @@ def _check(network: GraphNetwork, path: Path, choice: Choice) -> None:
             f"the runtime {choice.runtime} does not answer as {path.name} did when it was exported",
             found=f"{found:.2%} of the answer to a built-in picture differs in {choice.precision}",
             expected=f"at most {allowed:.1%}",
-            hint=f"take {param('precision', 'float32')} or {param('runtime', 'torch')}",
+            hint=f"use {param('precision', 'float32')} or {param('runtime', 'torch')}",
         )
     try:
         passed.parent.mkdir(parents=True, exist_ok=True)

@@ -123,7 +123,7 @@ def build_index(
             "scenes cannot be read",
             found=f"{len(failed)}: {next(iter(failed.values()))}",
             expected=f"at most {skip_unreadable}",
-            hint=f"mend or remove them, or raise {param('skip_unreadable')}",
+            hint=f"repair or remove them, or raise {param('skip_unreadable')}",
             option="skip_unreadable",
         )
     if not rows:

@@ -314,7 +314,7 @@ def _measure(
                 "the files differ in kind",
                 found=f"{file}: {header.kind[0]} band(s) of {header.dtype}",
                 expected=f"{headers[0].kind[0]} band(s) of {headers[0].dtype}, as in {files[0]}",
-                hint="measure each kind for itself",
+                hint="measure each kind by itself",
             )
         headers.append(header)
     count, dtype = headers[0].kind
