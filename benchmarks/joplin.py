@@ -12,7 +12,7 @@ other three, 16 pixels and more away. Buildings are the connected areas of the l
   and 3, of which 40 % are there, share one that has seen neither);
 - ``adapted``: the base after ``codemae adapt`` with 10, 20, 40 and 80 labels of the three chips, drawn anew with every
   ``--draws``: strength by cross-validation, and the weights left alone where nothing is gained on labels left out;
-- ``adapted, own``: the same with labels of the tested chip itself, measured on its other buildings: what an analyst
+- ``adapted own``: the same with labels of the tested chip itself, measured on its other buildings: what an analyst
   does;
 - ``fine-tuned``: ``codemae finetune damage --from base`` on all labels of the three chips.
 
@@ -340,7 +340,7 @@ def measure(data: Path, out: Path, chip: int, args: argparse.Namespace) -> None:
     if answers.missing(chip, "base", 0, 0):
         whole(package, chip, "base", 0, 0)
 
-    units = [(m, n, d) for d in range(args.draws) for m in ("adapted", "adapted, own") for n in COUNTS]
+    units = [(m, n, d) for d in range(args.draws) for m in ("adapted", "adapted own") for n in COUNTS]
     units = [(m, n, d) for m, n, d in units if m == "adapted" or turn.tested.sum() - n >= LEFT]
     units = [u for u in units if answers.missing(chip, *u)]
     if units:
@@ -367,7 +367,7 @@ def measure(data: Path, out: Path, chip: int, args: argparse.Namespace) -> None:
             if method != "adapted":  # not on the buildings that were learnt from
                 learnt = turn.polygons["number"].to_numpy()[pool.fids[rows]]
                 found = found[~np.isin(found[:, 0], learnt)]
-            answers.add((chip, method.replace(", ", " "), count, draw), False, found)
+            answers.add((chip, method, count, draw), False, found)
             say(f"{method} {count} {draw}: strength {strength}, {time.process_time() - began:.0f} CPU s")
 
     if args.finetune_steps and answers.missing(chip, "fine-tuned", "all", 0):

@@ -17,10 +17,11 @@ import pytest
 import rasterio
 import torch
 from codemae_train.config import shipped_recipes
-from codemae_train.methods.finetune import TASKS, load_finetune
+from codemae_train.methods.finetune import TASKS, Finetuning, load_finetune
 from support.curves import CODEMAE, ENVIRONMENT, curve, generated, invoke
 from support.labelled import buildings, cover, scene
 
+from codemae_geo.models.hivit import HiViT
 from codemae_geo.weights.package import load_package, read_contract
 from codemae_geo.weights.verify import verify_package
 
@@ -289,6 +290,33 @@ def test_a_frozen_backbone_stays_as_it_was(town: Path, package: Path, tmp_path: 
     same = {name: bool((one[name] == other[name]).all()) for name in one}
     assert all(equal for name, equal in same.items() if name.startswith("encoder."))
     assert not same["clf_2.weight"]
+
+
+def test_features_of_a_frozen_backbone_are_computed_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And the curve is the same as when they are computed anew in every epoch."""
+    changes = ["model.learn=heads", "train.epochs=3"]
+    command = [*arguments("classification/mstar", tmp_path / "data"), *changes]
+    seen: list[int] = []
+    forward = HiViT.forward_features
+
+    def counted(self: HiViT, x: torch.Tensor, modality: Any = None) -> torch.Tensor:
+        seen.extend([1] * len(x))
+        return forward(self, x, modality)
+
+    monkeypatch.setattr(HiViT, "forward_features", counted)
+    monkeypatch.setattr(Finetuning, "validate", lambda *_: {})
+    folders = []
+    for name in ("kept", "anew"):
+        seen.clear()
+        done = invoke(*command, "-o", tmp_path / name, "-q")
+        assert done.exit_code == 0, done.stderr
+        folders.append((curve(tmp_path / name), len(seen)))
+        monkeypatch.setattr(Finetuning, "fixed", lambda *_: False)
+    (kept, few), (anew, many) = folders
+    assert few < many
+    for ours, theirs in zip(kept, anew, strict=True):
+        assert ours == pytest.approx(theirs, rel=1e-4)
+    assert kept[-1]["total"] < kept[0]["total"]
 
 
 def test_leaving_an_event_out(tmp_path: Path) -> None:

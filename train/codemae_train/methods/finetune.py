@@ -238,7 +238,7 @@ class TrainingSamples:
         if "valid" in sample:
             images = [fill(x, sample["valid"], mean) for x, mean in zip(images, self.means, strict=True)]
         if self.picture is not None:
-            return {"images": [self.picture.train(images[0], generator)], "label": label}
+            return {"images": [self.picture.train(images[0], generator)], "label": label, "index": index}
         images, label = dense(images, label, self.recipe.augment, self.means, generator)
         return {"images": images, "label": label}
 
@@ -249,11 +249,13 @@ def fill(image: Tensor, valid: Tensor, mean: Sequence[float]) -> Tensor:
 
 
 def collate(samples: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Samples of one size to a batch: ``label`` and ``image0`` (and ``image1``)."""
+    """Samples of one size to a batch: ``label``, ``image0`` (and ``image1``), and ``index`` where they tell theirs."""
     for sample in samples:
         if "error" in sample:
             return {"error": sample["error"]}
-    batch = {"label": torch.stack([torch.as_tensor(s["label"]) for s in samples])}
+    batch = {
+        key: torch.stack([torch.as_tensor(s[key]) for s in samples]) for key in ("label", "index") if key in samples[0]
+    }
     for number in range(len(samples[0]["images"])):
         images = [s["images"][number] for s in samples]
         if len({x.shape for x in images}) > 1:
@@ -336,6 +338,7 @@ class Finetuning(Method):
         self.lr = lr
         if fabric.world_size > 1 and fabric.device.type == "cuda":
             model = nn.SyncBatchNorm.convert_sync_batchnorm(model)
+        self._features: dict[int, Tensor] = {}
         self._tensors = [tuple(torch.tensor(v).view(1, -1, 1, 1) for v in pair) for pair in self.statistics]
         samples = TrainingSamples(self.training, recipe, [mean for mean, _ in self.statistics], picture)
         return Parts(model, optimizer, samples, sampler, collate)
@@ -565,6 +568,8 @@ class Finetuning(Method):
                           + run.fabric.global_rank)  # fmt: skip
         if recipe.model.learn != "all":
             backbone_of(run.bare).eval()
+            if recipe.task == "classification":
+                run.bare.head.train()  # type: ignore[union-attr, operator]  # a norm before the classifier learns, too
         images = self.normalised([batch[k] for k in ("image0", "image1") if k in batch])
         label = batch["label"]
         if recipe.task == "segmentation":
@@ -574,19 +579,41 @@ class Finetuning(Method):
             localisation, damage = run.model(*images)
             terms = damage_terms(localisation.float(), damage.float(), label, weights=train.loss)
         else:
-            terms = {"loss": self.classification_loss(run, images[0], label, number)}
+            terms = {"loss": self.classification_loss(run, images[0], batch, number)}
         return {"total": terms["loss"]} | {k: v.detach() for k, v in terms.items() if k != "loss"}
 
-    def classification_loss(self, run: Run, images: Tensor, label: Tensor, number: int) -> Tensor:
+    def classification_loss(self, run: Run, images: Tensor, batch: Mapping[str, Tensor], number: int) -> Tensor:
         """Cross-entropy, of a mixed batch where the recipe mixes."""
-        mixing = self.recipe.train.mixing
+        mixing, label = self.recipe.train.mixing, batch["label"]
         if mixing is None:
-            return nn.functional.cross_entropy(run.model(images).float(), label)
+            answers = self.from_features(run, images, batch["index"]) if self.fixed(run) else run.model(images)
+            return nn.functional.cross_entropy(answers.float(), label)
         settings = Mixing(**mixing)
         generator = seeded(self.recipe.train.seed, 9, run.epoch, number)
         mix = draw(settings, (images.shape[-2], images.shape[-1]), generator)
         logits = run.model(mix_images(images, mix)).float()
         return soft_cross_entropy(logits, mix_targets(label, len(self.classes), mix, settings.smoothing))
+
+    def fixed(self, run: Run) -> bool:
+        """Whether the backbone answers a sample the same in every epoch: it stands still, and nothing is augmented."""
+        still = self.recipe.model.learn != "all" and self.recipe.augment.images == "centre"
+        return still and run.fabric.world_size == 1
+
+    def from_features(self, run: Run, images: Tensor, index: Tensor) -> Tensor:
+        """Logits of a batch, the backbone's share of them computed once for every sample of the run.
+
+        One by one, so that a sample's features do not depend on the batch that it was first in.
+        """
+        model = run.bare
+        assert isinstance(model, HiViT)
+        with run.fabric.autocast():
+            for place, number in enumerate(index.tolist()):
+                if number not in self._features:
+                    with torch.no_grad():
+                        tokens = model.forward_features(images[place : place + 1])
+                    self._features[number] = tokens.float().mean(1)
+            # one token is its own mean
+            return model.forward_head(torch.stack([self._features[number] for number in index.tolist()]))
 
     # ------------------------------------------------------------ validation
 
