@@ -18,6 +18,7 @@ import rasterio
 import torch
 from codemae_train.config import shipped_recipes
 from codemae_train.methods.finetune import TASKS, Finetuning, load_finetune
+from shapely import Polygon
 from support.curves import CODEMAE, ENVIRONMENT, curve, generated, invoke
 from support.labelled import buildings, cover, scene
 
@@ -375,6 +376,30 @@ def test_bad_input_gets_one_message(bad: dict[str, Any], tmp_path: Path, case: s
     done = invoke("finetune", *given, *[c for c in own if "block" not in c], "-o", tmp_path / "run")
     assert done.exit_code == 1 and all(word in done.stderr for word in words), done.stderr
     assert not (tmp_path / "run").exists()
+
+
+def test_what_is_mended_is_said(town: Path, tmp_path: Path) -> None:
+    """Rings that cross, scenes smaller than the crop, heads that do not fit, classes smaller than the shots."""
+    frame = gpd.read_file(town / "buildings.gpkg").to_crs("EPSG:32615")
+    corners = [shape.bounds for shape in frame.geometry]
+    frame["geometry"] = [Polygon([(a, b), (c, d), (c, b), (a, d)]) for a, b, c, d in corners]
+    frame.to_file(tmp_path / "crossed.gpkg")
+    pair = ["--pre", town / "a/before.tif", "--post", town / "a/after.tif"]
+    one = ["--images", town / "a/before.tif", "--labels", town / "cover.tif", "data.classes={dark: 1, bright: 2}"]
+    data = arguments("classification/mstar", tmp_path / "data")[1:]
+    for given, words in (
+        (["damage", *pair, "--labels", tmp_path / "crossed.gpkg", *OWN], "64 features with invalid rings are repaired"),
+        (["segmentation", *one, *OWN, "augment.crop=256"], "smaller (128 pixels) than the crop"),
+        ([*data, "data.options={shots: 1000}"], "fewer than 1000 images give all they have"),
+    ):
+        done = invoke("finetune", *given, "-o", tmp_path / "run", "--dry-run")
+        assert done.exit_code == 0 and words in done.stderr, done.stderr
+    frame.assign(geometry=frame.centroid.translate(5000, 0)).to_file(tmp_path / "away.geojson")
+    done = invoke("finetune", "damage", *pair, "--labels", tmp_path / "away.geojson", *OWN, "-o", tmp_path / "run")
+    assert done.exit_code == 1 and "do not overlap" in done.stderr
+    split = [*arguments("damage/bright", tmp_path / "bright")[1:], "data.train=[nothing]"]
+    done = invoke("finetune", *split, "-o", tmp_path / "run")
+    assert done.exit_code == 1 and "no split 'nothing'" in done.stderr
 
 
 def test_classes_missing_from_training_are_said(town: Path, tmp_path: Path) -> None:

@@ -387,6 +387,9 @@ class Finetuning(Method):
             self.split = f"{data.dataset}, {' and '.join(names)}"
         if self.training is None or not len(self.training):
             raise InputError("there is no sample to train on", found=f"splits {', '.join(data.train)}")
+        if "shots" in data.options:
+            for line in small_classes(self.training, int(data.options["shots"])):
+                reporter.warning("shots", line)
         if self.held_out is None and data.validation_share:
             self.training, self.held_out = split_samples(self.training, data.validation_share, self.recipe.train.seed)
             self.split = f"{data.validation_share:.0%} of the training samples, held out"
@@ -853,6 +856,14 @@ def backbone_of(model: nn.Module) -> HiViT:
         return model.encoder
     assert isinstance(model, HiViT)
     return model
+
+
+def small_classes(source: PublicLabels, shots: int) -> list[str]:
+    """What to say of classes that have fewer images than shots."""
+    numbers = [part.items[number].label for part, number in source._places]
+    counts = dict(zip(*np.unique(numbers, return_counts=True), strict=True))
+    small = [f"{name} {counts.get(k, 0)}" for k, name in enumerate(source.classes) if counts.get(k, 0) < shots]
+    return [f"classes with fewer than {shots} images give all they have: {', '.join(small)}"] if small else []
 
 
 def split_samples(source: PublicLabels, share: float, seed: int) -> tuple[PublicLabels, PublicLabels]:
