@@ -102,8 +102,8 @@ def resized_part(image: Tensor, size: tuple[int, int], rows: slice, cols: slice)
         taps.append((low, (low + 1).clamp(max=length - 1), at - low))
     (top, bottom, down), (left, right, across) = taps
     upper, lower = (image.index_select(-2, place).float() for place in (top, bottom))
-    part = upper.lerp_(lower, down[:, None])
-    return part.index_select(-1, left).lerp_(part.index_select(-1, right), across)
+    strip = upper.lerp_(lower, down[:, None])
+    return strip.index_select(-1, left).lerp_(strip.index_select(-1, right), across)
 
 
 def turn_hue(image: Tensor, shift: float) -> Tensor:

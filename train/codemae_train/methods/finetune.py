@@ -572,7 +572,7 @@ class Finetuning(Method):
         if recipe.model.learn != "all":
             backbone_of(run.bare).eval()
             if recipe.task == "classification":
-                run.bare.head.train()  # type: ignore[union-attr, operator]  # a norm before the classifier learns, too
+                run.bare.head.train()  # a norm before the classifier learns, too
         images = self.normalised([batch[k] for k in ("image0", "image1") if k in batch])
         label = batch["label"]
         if recipe.task == "segmentation":
