@@ -220,3 +220,48 @@ def _first(counts: Mapping[str, int], unit: str) -> str:
         return ""
     most = max(counts, key=lambda k: counts[k])
     return f"{most} {unit}" + (f" and {len(counts) - 1} more" if len(counts) > 1 else "")
+
+
+def found_text(found: Mapping[str, Any], count: int) -> str:
+    """What `codemae data find` found, as tables and the call to type next."""
+
+    def row(scene: Mapping[str, Any]) -> list[str]:
+        more = f" and {len(scene['ids']) - 1} more" if len(scene["ids"]) > 1 else ""
+        return [
+            f"{scene['ids'][0]}{more}",
+            (scene["date"] or "unknown")[:16],
+            f"{scene['days']:+.1f}",
+            f"{scene['family']} {scene['sensor'] or ''}".rstrip(),
+            f"{scene['coverage']:.1%}",
+            "unknown" if scene["cloud"] is None else f"{scene['cloud']:.0%}",
+            "unknown" if scene["off_nadir"] is None else f"{scene['off_nadir']:.0f}",
+            "unknown" if scene["gsd_m"] is None else f"{scene['gsd_m']:g} m",
+        ]
+
+    head = ("scene", "taken", "days", "sensor", "covers", "cloud", "off nadir", "pixel")
+    lines = []
+    for role in ("pre", "post"):
+        scenes = found[role]
+        lines += [
+            f"{role}: {len(scenes)} candidates",
+            table([row(s) for s in scenes[:count]], head) if scenes else "",
+            "",
+        ]
+    pairs = found["pairs"]
+    if not pairs:
+        return "\n".join([*lines, "no pair covers any of the area"])
+    shown = [
+        (
+            p["pre"]["ids"][0],
+            p["post"]["ids"][0],
+            f"{p['coverage']:.1%}",
+            f"{p['pre']['days']:+.1f}",
+            f"{p['post']['days']:+.1f}",
+        )
+        for p in pairs[:count]
+    ]
+    lines += [f"{len(pairs)} pairs", table(shown, ("pre", "post", "both cover", "days before", "days after")), ""]
+    best = next((p["command"] for p in pairs if p["command"]), None)
+    return "\n".join(
+        [*lines, best or "no pair has files that are known: fetch its items, and name them to codemae damage"]
+    )

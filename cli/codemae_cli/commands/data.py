@@ -16,7 +16,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
-    help="Datasets and collections: list, info, verify, stats, build, pack, index, pairs.",
+    help="Datasets and collections: list, info, verify, stats, build, pack, index, pairs, find.",
 )
 
 Workers = Annotated[int, typer.Option(min=1, help="Threads.")]
@@ -417,3 +417,61 @@ def pairs(
     more = f", of which {len(shown)} are shown" if len(rows) > len(shown) else ""
     where = f"; all of them are in {output}" if output else ""
     typer.echo(f"{len(rows)} pair{'' if len(rows) == 1 else 's'}{more}{where}")
+
+
+@app.command(
+    "find",
+    epilog="Examples:\n\n\b\ncodemae data find --aoi town.geojson --event 2011-05-22T22:41Z --stac scenes/\n"
+    "codemae data find --aoi town.gpkg --event 2011-05-22 --stac index.parquet --json\n"
+    "codemae data find --aoi town.gpkg --event 2023-02-06T01:17Z --stac https://earth-search.aws.element84.com/v1 "
+    "--collection sentinel-2-l2a",
+)
+@command
+def find(
+    aoi: Annotated[str, typer.Option(metavar="FILE", help="Area of interest: polygons in any format GDAL reads.")],
+    event: Annotated[str, typer.Option(metavar="DATE", help="Day of the event, better with its time (UTC).")],
+    stac: Annotated[
+        list[str],
+        typer.Option(
+            metavar="SOURCE", help="Folder of STAC items, catalogue, index, or URL of a STAC API. May be repeated."
+        ),
+    ],
+    before: Annotated[int, typer.Option(min=1, metavar="DAYS", help="How long before the event.")] = 1095,
+    after: Annotated[int, typer.Option(min=1, metavar="DAYS", help="How long after it.")] = 90,
+    post_sensor: Annotated[
+        Literal["optical", "sar"] | None, typer.Option(help="Only such scenes after [default: both].")
+    ] = None,
+    collection: Annotated[
+        list[str] | None, typer.Option(help="Only this collection of a STAC API. May be repeated.")
+    ] = None,
+    limit: Annotated[int, typer.Option(min=1, help="Entries taken of a catalogue in the network.")] = 500,
+    show: Annotated[int, typer.Option(min=1, help="Scenes and pairs shown of each.")] = 10,
+    json_: o.Json = False,
+    progress: o.Progress = "auto",
+    quiet: o.Quiet = False,
+) -> None:
+    """Find scenes before and after an event that cover an area, and the call that maps it.
+
+    Ranked by the share of the area that they cover without cloud (in steps of 5 %), then days, angle and pixel size.
+    """
+    from codemae_datasets.find import find_pairs
+
+    from codemae_cli.show import found_text
+
+    reporter = make_reporter(progress, quiet)
+    try:
+        found = find_pairs(
+            aoi,
+            event,
+            stac,
+            before=before,
+            after=after,
+            post_sensor=post_sensor,
+            collections=collection,
+            limit=limit,
+            reporter=reporter,
+        )
+    finally:
+        close(reporter)
+    result = found.as_dict()
+    _tell(result, found_text(result, show), json_=json_, progress=progress, quiet=quiet, output=None)
