@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -220,6 +221,15 @@ def _first(counts: Mapping[str, int], unit: str) -> str:
         return ""
     most = max(counts, key=lambda k: counts[k])
     return f"{most} {unit}" + (f" and {len(counts) - 1} more" if len(counts) > 1 else "")
+
+
+def damage_call(pair: Mapping[str, Any], aoi: str) -> str | None:
+    """The call of `codemae damage` for a pair of `codemae data find`; None where a file is not known."""
+    pre, post = pair["pre"]["paths"], pair["post"]["paths"]
+    if not all((*pre, *post)):
+        return None
+    sensor = ["--post-sensor", "sar"] if pair["post"]["family"] == "sar" else []
+    return shlex.join(["codemae", "damage", "--pre", *pre, "--post", *post, "--aoi", aoi, "-o", "out", *sensor])
 
 
 def found_text(found: Mapping[str, Any], count: int) -> str:

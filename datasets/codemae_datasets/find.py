@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import math
-import shlex
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -147,22 +146,15 @@ class Pair:
     Args:
         pre, post: the scenes.
         coverage: share of the area that both cover.
-        command: what to type next; None where a scene has nothing that can be read.
     """
 
     pre: Candidate
     post: Candidate
     coverage: float
-    command: str | None
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""
-        return {
-            "pre": self.pre.as_dict(),
-            "post": self.post.as_dict(),
-            "coverage": self.coverage,
-            "command": self.command,
-        }
+        return {"pre": self.pre.as_dict(), "post": self.post.as_dict(), "coverage": self.coverage}
 
 
 @dataclass(frozen=True)
@@ -252,7 +244,7 @@ def find_pairs(
         [e for e in rest if _when(e) >= when and (post_sensor is None or e.family == post_sensor)], area, when
     )
     pre, post = sorted(pre, key=_rank), sorted(post, key=_rank)
-    pairs = combine(pre[:_COMBINED], post[:_COMBINED], area, str(aoi))
+    pairs = combine(pre[:_COMBINED], post[:_COMBINED], area)
     return Finding(pre, post, pairs, len(entries), undated, len(same_day))
 
 
@@ -602,7 +594,7 @@ def _rank(candidate: Candidate) -> tuple[Any, ...]:
     )
 
 
-def combine(pre: Sequence[Candidate], post: Sequence[Candidate], area: Any, aoi: str) -> list[Pair]:
+def combine(pre: Sequence[Candidate], post: Sequence[Candidate], area: Any) -> list[Pair]:
     """Pairs of scenes that have ground in common, the best first."""
     ground = Ground(area)
     ranked = []
@@ -623,16 +615,5 @@ def combine(pre: Sequence[Candidate], post: Sequence[Candidate], area: Any, aoi:
                 before.first.id,
                 after.first.id,
             )
-            ranked.append((key, Pair(before, after, share, command_line(before, after, aoi))))
+            ranked.append((key, Pair(before, after, share)))
     return [pair for _, pair in sorted(ranked, key=lambda r: r[0])]
-
-
-def command_line(pre: Candidate, post: Candidate, aoi: str) -> str | None:
-    """The call of `codemae damage` for a pair; None where a file is not known."""
-    paths = [[e.path for e in c.entries] for c in (pre, post)]
-    if not all(all(side) for side in paths):
-        return None
-    words = ["codemae", "damage", "--pre", *paths[0], "--post", *paths[1], "--aoi", aoi, "-o", "out"]
-    if post.first.family == "sar":
-        words += ["--post-sensor", "sar"]
-    return shlex.join(words)

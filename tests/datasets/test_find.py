@@ -15,6 +15,7 @@ import pytest
 import rasterio
 import shapely
 from codemae_cli.app import app, spread_values
+from codemae_cli.show import damage_call
 from codemae_datasets.find import Entry as Line
 from codemae_datasets.find import Ground, find_pairs, of_item, read_event
 from odc.geo.geobox import GeoBox
@@ -150,8 +151,8 @@ def test_order(tmp_path: Path) -> None:
     assert [round(c.coverage, 4) for c in found.pre] == [1, 1, 0.5]
     assert (found.pairs[0].pre.first.id, found.pairs[0].post.first.id) == ("pre-nearer", "post-soon")
     only = find_pairs(aoi, "2024-03-01", [folder], post_sensor="sar").pairs[0]
-    assert only.post.first.id == "post-sar" and only.command is not None
-    assert only.command.endswith("-o out --post-sensor sar")
+    assert only.post.first.id == "post-sar"
+    assert str(damage_call(only.as_dict(), "a b.gpkg")).endswith("--aoi 'a b.gpkg' -o out --post-sensor sar")
     # with the time of the event, the scene of that day is one after
     assert find_pairs(aoi, "2024-03-01T08:00Z", [folder]).post[0].first.id == "that-day"
 

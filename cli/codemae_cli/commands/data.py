@@ -456,7 +456,7 @@ def find(
     """
     from codemae_datasets.find import find_pairs
 
-    from codemae_cli.show import found_text
+    from codemae_cli.show import damage_call, found_text
 
     reporter = make_reporter(progress, quiet)
     try:
@@ -474,4 +474,6 @@ def find(
     finally:
         close(reporter)
     result = found.as_dict()
+    for pair in result["pairs"]:
+        pair["command"] = damage_call(pair, aoi)
     _tell(result, found_text(result, show), json_=json_, progress=progress, quiet=quiet, output=None)
