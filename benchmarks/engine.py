@@ -137,7 +137,7 @@ def blend_only(size: int, classes: int) -> None:
     scores = np.random.default_rng(0).random((classes, WINDOW, WINDOW), np.float32)
     for i, row in enumerate(plan.row_starts):
         for j, col in enumerate(plan.col_starts):
-            ring.add(row, col, scores * plan.weight(i, j))
+            ring.add(row, col, scores, (plan.row_weights[i], plan.col_weights[j]))
         ring.take(plan.finished(i))
 
 

@@ -1,8 +1,8 @@
 """The one engine: rows are read ahead, windows predicted and blended, finished rows handed on.
 
 :func:`walk` reads and cuts windows; :func:`run` has a dense network answer them and blends. Memory is bounded by the
-plan: per input one window-high strip of rows plus the rows read ahead, one window-high ring of scores, and one finished
-strip that waits for the writer. Nothing grows with the raster's height.
+plan: per input one window-high strip of rows plus the rows read ahead, one window-high ring of scores, and two finished
+strips, of which one is with the writer. Nothing grows with the raster's height.
 """
 
 from __future__ import annotations
@@ -46,7 +46,8 @@ class WindowPredictor(Protocol):
     ) -> Iterable[NDArray[np.float32]]: ...
 
 
-#: takes ``(first row, scores [channels, rows, columns], analysed [rows, columns])`` of finished rows, top-down
+#: takes ``(first row, scores [channels, rows, columns], analysed [rows, columns])`` of finished rows, top-down; the
+#: scores are lent until it returns
 Sink = Callable[[int, NDArray[np.float32], NDArray[np.bool_]], None]
 #: tells which pixels of the rows ``row0 .. row1`` are asked for, ``[rows, columns]``
 Region = Callable[[int, int], NDArray[np.bool_]]
@@ -107,7 +108,10 @@ class WindowRow:
     _window: tuple[int, int]
 
     def batches(self, size: int) -> Iterator[tuple[list[int], list[NDArray[np.generic]], list[NDArray[np.bool_]]]]:
-        """The windows, ``size`` at a time: numbers, per source images ``[N, bands, H, W]`` and masks ``[N, H, W]``."""
+        """The windows, ``size`` at a time: numbers, per source images ``[N, bands, H, W]`` and masks ``[N, H, W]``.
+
+        They may be views of the row's pixels.
+        """
         for at in range(0, len(self.columns), size):
             chosen = self.columns[at : at + size]
             images, masks = _gather(self._strips, [self._starts[j] for j in chosen], self._window)
@@ -212,30 +216,52 @@ def run(
     stats = EngineStats(skipped=first * len(plan.col_starts))
     ring = RollingAccumulator(predictor.channels, plan.window[0], width, plan.row_starts[first])
     with ExitStack() as stack:
-        writer = stack.enter_context(ThreadPoolExecutor(1, "codemae-write"))
-        written: Future[None] | None = None
+        written = _Behind(stack.enter_context(ThreadPoolExecutor(1, "codemae-write")))
+        blended = _Behind(stack.enter_context(ThreadPoolExecutor(1, "codemae-blend")))
+
+        def add(i: int, j: int, scores: NDArray[np.float32]) -> None:
+            start, col = plan.row_starts[i], plan.col_starts[j]
+            cut = scores[:, : height - start, : width - col]
+            ring.add(start, col, cut, (plan.row_weights[i], plan.col_weights[j]))
+
+        def finish(i: int, analysed: NDArray[np.bool_]) -> None:
+            start, end = plan.row_starts[i], plan.finished(i)
+            finished = ring.take(end)
+            if end > done:
+                known = max(done - start, 0)  # rows at the top that the earlier run has handed on
+                written.submit(sink, start + known, finished[:, known:], analysed[known:])
+
         for row in stack.enter_context(closing(walk(sources, plan, region=region, stride=stride, first=first))):
-            i, start = row.index, plan.row_starts[row.index]
+            i = row.index
             stats.count(row, plan)
             for columns, images, masks in row.batches(batch):
                 with placed(plan, i, columns):
                     for j, scores in zip(columns, predictor(images, masks), strict=True):
-                        col = plan.col_starts[j]
-                        cut = scores[:, : height - start, : width - col]
-                        ring.add(start, col, cut * plan.weight(i, j)[: cut.shape[1], : cut.shape[2]])
+                        blended.submit(add, i, j, scores)
                         reporter.progress(i * len(plan.col_starts) + j + 1, len(plan))
-            end = plan.finished(i)
-            finished = ring.take(end)
-            if end > done:
-                known = max(done - start, 0)  # rows at the top that the earlier run has handed on
-                analysed = _cells(row.analysed, stride)[known : end - start].copy()
-                if written is not None:
-                    written.result()
-                written = writer.submit(sink, start + known, finished[:, known:], analysed)
+            blended.submit(finish, i, _cells(row.analysed, stride)[: plan.finished(i) - plan.row_starts[i]].copy())
             reporter.progress((i + 1) * len(plan.col_starts), len(plan))
-        assert written is not None
+        blended.result()
         written.result()
     return stats
+
+
+class _Behind:
+    """Calls in a thread, in order, of which one at most is under way while the next is prepared."""
+
+    def __init__(self, thread: ThreadPoolExecutor) -> None:
+        self._thread = thread
+        self._last: Future[None] | None = None
+
+    def submit(self, function: Callable[..., None], *arguments: object) -> None:
+        """Call a function when the one before is done; raises what that one raised."""
+        self.result()
+        self._last = self._thread.submit(function, *arguments)
+
+    def result(self) -> None:
+        """Wait for the last call; raises what it raised."""
+        if self._last is not None:
+            self._last.result()
 
 
 def _cells(analysed: NDArray[np.bool_], stride: int) -> NDArray[np.bool_]:
@@ -251,6 +277,8 @@ def _gather(
 ) -> tuple[list[NDArray[np.generic]], list[NDArray[np.bool_]]]:
     """Cut windows out of the strips, padded with invalid pixels where they reach beyond the raster.
 
+    A single window that lies inside is not copied.
+
     Returns:
         Per input ``[N, bands, H, W]`` and ``[N, H, W]``.
     """
@@ -258,6 +286,11 @@ def _gather(
     masks: list[NDArray[np.bool_]] = []
     for strip in strips:
         assert strip.data is not None
+        if len(cols) == 1 and strip.valid.shape[0] == window[0] and cols[0] + window[1] <= strip.valid.shape[1]:
+            inside = slice(cols[0], cols[0] + window[1])
+            images.append(strip.data[None, :, :, inside])
+            masks.append(strip.valid[None, :, inside])
+            continue
         image = np.zeros((len(cols), strip.data.shape[0], *window), strip.data.dtype)
         mask = np.zeros((len(cols), *window), bool)
         for n, col in enumerate(cols):

@@ -54,10 +54,15 @@ def first_fault(module: nn.Module, run: Callable[[], Any]) -> str:
 
 
 def has_nan(values: Any) -> bool:
-    """Whether tensors, in any nesting of lists and dictionaries, hold NaN."""
-    import torch
+    """Whether tensors, in any nesting of lists and dictionaries, hold NaN.
 
-    return any(bool(torch.isnan(t).any()) for t in _tensors(values) if t.is_floating_point())
+    A sum is NaN where a number is: only then, or where infinities cancel out, are the numbers looked at one by one.
+    """
+    return any(_nan(t) for t in _tensors(values) if t.is_floating_point())
+
+
+def _nan(tensor: Tensor) -> bool:
+    return bool(tensor.sum().isnan()) and bool(tensor.isnan().any())
 
 
 def _tensors(values: Any) -> Iterator[Tensor]:

@@ -69,7 +69,7 @@ def collect(
         nonlocal rows
         assert row == rows, "rows leave in order"
         rows += strip.shape[1]
-        scores.append(strip)
+        scores.append(strip.copy())  # it is lent
         analysed.append(mask)
 
     stats = engine.run([source], plan, predictor, sink, **options)
@@ -111,7 +111,9 @@ def test_going_on_from_finished_rows_gives_the_same_bits(
     done = data.draw(st.sampled_from([0, *ends]))
     parts: list[tuple[int, NDArray[np.float32], NDArray[np.bool_]]] = []
     source = make(h, 70)
-    rest = engine.run([source], plan, Identity(), lambda *part: parts.append(part), done=done)
+    rest = engine.run(
+        [source], plan, Identity(), lambda row, scores, seen: parts.append((row, scores.copy(), seen)), done=done
+    )
     assert [row for row, _, _ in parts] == [end for end in (0, *ends) if done <= end < h]
     if done < h:
         np.testing.assert_array_equal(np.concatenate([scores for _, scores, _ in parts], 1), whole[:, done:])

@@ -10,13 +10,16 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
+from torch import nn
 
 from codemae_geo.classes import DAMAGE_CLASSES
 from codemae_geo.errors import InputError, ModelError
+from codemae_geo.inference.finite import has_nan
 from codemae_geo.inference.predictor import D4, apply_d4, best_class, undo_d4
 from codemae_geo.inference.runtimes import Choice, Program, choose_runtime, graph, load_network
 from codemae_geo.inference.runtimes.export import export
 from codemae_geo.inference.runtimes.positions import position_weights
+from codemae_geo.inference.runtimes.program import Windows
 from codemae_geo.models import build
 from codemae_geo.models.hivit import fit_positions, mix_positions
 from codemae_geo.weights import (
@@ -92,6 +95,39 @@ def test_of_equal_scores_the_first_class_counts() -> None:
     labels, best = best_class(tied)
     np.testing.assert_array_equal(labels, tied.argmax(0))
     np.testing.assert_array_equal(best, tied.max(0))
+
+
+def test_nan_is_found_and_infinities_are_no_nan() -> None:
+    x = torch.tensor([1.0, float("inf"), -float("inf")])
+    assert not has_nan({"a": [x, torch.tensor([1])]}), "their sum is NaN, they are not"
+    assert has_nan([torch.ones(3), torch.tensor([1.0, float("nan")])])
+
+
+@pytest.mark.parametrize("temperature", [1.0, 0.7])
+def test_many_classes_are_calibrated_in_bands_to_the_same_bits(
+    temperature: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    contract = ModelContract(
+        name="many",
+        description="a test",
+        task="segmentation",
+        architecture=ArchitectureSpec(name="near-free", config={}),
+        inputs=[
+            InputSpec(
+                name="image", family="optical", bands=["r", "g", "b"], unit="uint8", mean=[0.0] * 3, std=[1.0] * 3
+            )
+        ],
+        classes=class_specs(DAMAGE_CLASSES),
+        temperature=temperature,
+        licence="none",
+    )
+    torch.manual_seed(0)
+    windows = Windows(nn.Conv2d(3, 4, 1), contract, Program("scores")).eval()
+    image, valid = torch.rand(1, 3, 96, 160) * 9, torch.ones(1, 96, 160, dtype=torch.bool)
+    with torch.inference_mode():
+        whole = windows(image, valid)
+        monkeypatch.setattr("codemae_geo.inference.runtimes.program.LARGE", 0)
+        torch.testing.assert_close(windows(image, valid), whole, rtol=0, atol=0)
 
 
 @pytest.fixture(scope="module")

@@ -67,9 +67,35 @@ def test_blending_the_identity_returns_the_raster(h: int, w: int, window: int, o
     for i, row in enumerate(plan.row_starts):
         for j, col in enumerate(plan.col_starts):
             piece = image[:, row : row + plan.window[0], col : col + plan.window[1]]
-            ring.add(row, col, piece * plan.weight(i, j)[: piece.shape[1], : piece.shape[2]])
-        rows.append(ring.take(plan.finished(i)))
+            ring.add(row, col, piece, (plan.row_weights[i], plan.col_weights[j]))
+        rows.append(ring.take(plan.finished(i)).copy())
     np.testing.assert_allclose(np.concatenate(rows, 1), image, atol=2e-6)
+
+
+@pytest.mark.parametrize("cached", [1, 1000, 2**19])
+def test_weights_are_multiplied_and_added_to_the_same_bits_in_any_steps(
+    cached: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("codemae_geo.tiling.accumulate._CACHED", cached)
+    random = np.random.default_rng(0)
+    ring = RollingAccumulator(3, 40, 50, top=25)  # the window crosses the ring's end
+    rows, columns = random.random(40, np.float32), random.random(40, np.float32)
+    expected = np.zeros((3, 40, 50), np.float32)
+    for col, width in ((0, 40), (20, 30)):
+        scores = random.random((3, 40, width), np.float32)
+        ring.add(25, col, scores, (rows, columns))
+        expected[:, :, col : col + width] += scores * (rows[:, None] * columns[None, :width])
+    np.testing.assert_array_equal(ring.take(65), expected)
+
+
+def test_rows_taken_are_lent_until_the_next_but_one_is_taken() -> None:
+    ring = RollingAccumulator(1, 4, 3)
+    taken = []
+    for value in (1, 2, 3):
+        ring.add(value * 4 - 4, 0, np.full((1, 4, 3), value, np.float32))
+        taken.append(ring.take(value * 4))
+        assert all((strip == i + 1).all() for i, strip in enumerate(taken) if i >= value - 2)
+    assert (taken[0] == 3).all()
 
 
 def test_a_window_shrinks_to_a_small_raster_and_no_further_than_the_network_takes() -> None:

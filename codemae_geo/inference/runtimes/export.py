@@ -93,7 +93,7 @@ def export(package: PackageFile, path: Path, program: Program | None = None, *, 
             found=f"fit={list(loaded.module.fit)}",
             hint=f"run it with {param('runtime', 'torch')}",
         )
-    windows = Windows(loaded.module, seen, program, watched=False).eval()
+    windows = Windows(loaded.module, seen, program, eager=False).eval()
     backbones = [m for m in windows.modules() if isinstance(m, HiViT)]
     sides = {round(m.absolute_pos_embed.shape[1] ** 0.5) for m in backbones}
     if len(sides) > 1:

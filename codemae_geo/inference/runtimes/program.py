@@ -14,6 +14,11 @@ from codemae_geo.inference.runtimes.base import Program, gates, score_channels
 from codemae_geo.models.encoder import Encoder, Sensor, find_encoder
 from codemae_geo.weights.contract import ModelContract
 
+#: bytes of an array from which on the system gives memory anew, page by page, for each
+LARGE = 2**25
+#: rows of a band; a multiple of 16, so that the processor's vectors fall as in the whole
+_BAND = 16
+
 
 class DenseFeatures(nn.Module):
     """An encoder as a map of features.
@@ -52,10 +57,10 @@ class Normalise(nn.Module):
         self.register_buffer("factor", scale / deviation, persistent=False)
         self.register_buffer("shift", -torch.tensor(mean).view(1, -1, 1, 1) / deviation, persistent=False)
 
-    def forward(self, image: Tensor, valid: Tensor) -> Tensor:
-        """One band broadcasts to all channels."""
+    def forward(self, image: Tensor, valid: Tensor | None) -> Tensor:
+        """One band broadcasts to all channels; without a mask every pixel is valid."""
         x = torch.addcmul(self.shift, image.float(), self.factor)
-        return torch.where(valid.unsqueeze(1), x, 0.0)
+        return x if valid is None else torch.where(valid.unsqueeze(1), x, 0.0)
 
 
 class Windows(nn.Module):
@@ -67,7 +72,8 @@ class Windows(nn.Module):
         program: what is asked of it.
         device: where autocast works, with ``precision`` other than float32.
         precision: of matrix products.
-        watched: answers are looked at for NaN; a graph that is exported is not.
+        eager: runs as it stands, so that numbers may be looked at: masks for holes, answers for NaN; a graph that is
+            exported cannot.
     """
 
     def __init__(
@@ -77,7 +83,7 @@ class Windows(nn.Module):
         program: Program,
         device: str = "cpu",
         precision: torch.dtype = torch.float32,
-        watched: bool = True,
+        eager: bool = True,
     ) -> None:
         super().__init__()
         if program.kind == "features" and not isinstance(module, DenseFeatures):
@@ -91,29 +97,47 @@ class Windows(nn.Module):
         self.gate = gates(contract)
         self.temperature = contract.temperature
         self._device, self._precision = device, precision
-        self.watched = watched
-        if program.kind == "boxes" and watched:
+        self.eager = eager
+        if program.kind == "boxes" and eager:
             watch(module, depth=2)  # boxes whose scores are NaN are dropped: the answer would be that there is none
         self.channels = module.channels if isinstance(module, DenseFeatures) else score_channels(contract)
 
     def forward(self, *arrays: Tensor) -> Any:
         """``image, valid`` of each input, in turn."""
-        images = [normalise(arrays[2 * i], arrays[2 * i + 1]) for i, normalise in enumerate(self.normalise)]
+        masks: list[Tensor | None] = list(arrays[1::2])
+        if self.eager and self._device == "cpu":  # a GPU would be waited for
+            masks = [None if bool(valid.all()) else valid for valid in arrays[1::2]]
+        images = [normalise(*pair) for normalise, *pair in zip(self.normalise, arrays[::2], masks, strict=True)]
         with self._autocast():
             out = self.module(*images)
-            if self.watched and has_nan(out):
+            if self.eager and has_nan(out):
                 raise NotANumber(first_fault(self.module, lambda: self.module(*images)))
         if self.kind == "boxes":
             return out
         if self.kind != "scores":
             return out.float()
         localisation, logits = out if isinstance(out, tuple) else (None, out)
-        probabilities = (logits.float() / self.temperature).softmax(1)
         if not self.gate:
-            return probabilities
+            return self._calibrated(logits.float())
         if localisation is None:
             raise ModelError("the network has no localisation head, and the contract says that it gates")
-        return torch.cat([probabilities, localisation.float().softmax(1)], 1)
+        building = localisation.float().softmax(1)
+        return torch.cat([self._calibrated(logits.float()), building], 1)
+
+    def _calibrated(self, logits: Tensor) -> Tensor:
+        """Probabilities ``[N, classes, H, W]``; of many classes on a CPU in place of the logits.
+
+        These go through the processor's caches in bands of rows: the same numbers, without a second array of that size.
+        """
+        if not (self.eager and self._device == "cpu" and logits.numel() * logits.element_size() > LARGE):
+            return self._softmax(logits)
+        for row in range(0, logits.shape[2], _BAND):
+            band = logits[:, :, row : row + _BAND]
+            band.copy_(self._softmax(band))
+        return logits
+
+    def _softmax(self, logits: Tensor) -> Tensor:
+        return (logits if self.temperature == 1 else logits / self.temperature).softmax(1)
 
     def _autocast(self) -> AbstractContextManager[Any]:
         if self._precision == torch.float32:

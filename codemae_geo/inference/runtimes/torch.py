@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import ctypes
+import sys
 from collections.abc import Sequence
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -11,7 +14,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from codemae_geo.inference.runtimes.base import Choice, OutOfMemory, Program
-from codemae_geo.inference.runtimes.program import Windows
+from codemae_geo.inference.runtimes.program import LARGE, Windows
 from codemae_geo.weights.contract import ModelContract
 
 
@@ -24,6 +27,8 @@ class TorchNetwork:
         self._windows = Windows(module, contract, program, choice.device, precision).to(self._device).eval()
         self.channels = self._windows.channels
         self.weight_bytes = sum(p.numel() * p.element_size() for p in self._windows.parameters())
+        if choice.device == "cpu" and self.channels * contract.window**2 * 4 > LARGE:
+            _keep_large_blocks()
 
     @torch.inference_mode()
     def __call__(self, images: Sequence[NDArray[np.generic]], valid: Sequence[NDArray[np.bool_]]) -> Any:
@@ -37,3 +42,18 @@ class TorchNetwork:
         if isinstance(out, torch.Tensor):
             return out.cpu().numpy()
         return [{name: value.float().cpu().numpy() for name, value in found.items()} for found in out]
+
+
+@cache
+def _keep_large_blocks() -> None:
+    """Have the C library keep freed memory of large answers for the next window.
+
+    glibc gives blocks of more than 32 MiB back to the system at once; to get them again, page by page, takes longer
+    than to fill them.
+    """
+    if not sys.platform.startswith("linux"):
+        return
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:
+        for parameter in (-3, -1):  # M_MMAP_THRESHOLD, M_TRIM_THRESHOLD
+            mallopt(parameter, 2**30)
