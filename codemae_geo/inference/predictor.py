@@ -179,8 +179,12 @@ def best_class(scores: NDArray[np.float32]) -> tuple[NDArray[np.uint8], NDArray[
     """
     best = scores[0].copy()
     labels = np.zeros(best.shape, np.uint8)
+    better = np.empty(best.shape, bool)
+    mark = better.view(np.uint8)
     for value in range(1, len(scores)):
-        better = scores[value] > best
-        labels[better] = value
+        np.greater(scores[value], best, out=better)
+        # without a branch for each pixel, which on noise takes six times as long; values only rise
+        np.multiply(mark, np.uint8(value), out=mark)
+        np.maximum(labels, mark, out=labels)
         np.maximum(best, scores[value], out=best)
     return labels, best
