@@ -27,8 +27,9 @@ class TorchNetwork:
         self._windows = Windows(module, contract, program, choice.device, precision).to(self._device).eval()
         self.channels = self._windows.channels
         self.weight_bytes = sum(p.numel() * p.element_size() for p in self._windows.parameters())
-        if choice.device == "cpu" and self.channels * contract.window**2 * 4 > LARGE:
-            _keep_large_blocks()
+        answer = self.channels * contract.window**2 * 4
+        if choice.device == "cpu" and answer > LARGE:
+            _keep_blocks(answer + answer // 4)
 
     @torch.inference_mode()
     def __call__(self, images: Sequence[NDArray[np.generic]], valid: Sequence[NDArray[np.bool_]]) -> Any:
@@ -45,15 +46,15 @@ class TorchNetwork:
 
 
 @cache
-def _keep_large_blocks() -> None:
-    """Have the C library keep freed memory of large answers for the next window.
+def _keep_blocks(size: int) -> None:
+    """Have the C library keep freed memory of up to ``size`` bytes, such as an answer's, for the next window.
 
     glibc gives blocks of more than 32 MiB back to the system at once; to get them again, page by page, takes longer
-    than to fill them.
+    than to fill them. What is larger, as the ring of scores, still goes back.
     """
     if not sys.platform.startswith("linux"):
         return
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is not None:
-        for parameter in (-3, -1):  # M_MMAP_THRESHOLD, M_TRIM_THRESHOLD
-            mallopt(parameter, 2**30)
+        for parameter, value in ((-3, size), (-1, 2 * size)):  # M_MMAP_THRESHOLD, M_TRIM_THRESHOLD
+            mallopt(parameter, min(value, 2**31 - 1))
