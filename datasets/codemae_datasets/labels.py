@@ -331,6 +331,8 @@ def read_labelled(
 
 def damage_number(value: Any) -> int | None:
     """The damage class that a word or number of a table means; None for none."""
+    if isinstance(value, float) and value.is_integer():  # of a raster
+        value = int(value)
     return DAMAGE_WORDS.get(str(value).strip().casefold().replace("_", "-"))
 
 
