@@ -12,6 +12,7 @@ import numpy as np
 import shapely
 from odc.geo.geobox import GeoBox
 
+from codemae_geo.demo import SAR_MODEL
 from codemae_geo.errors import InputError, ModelError, param
 from codemae_geo.inference.job import MapResult, combine_regions, crop_to_aoi, open_package
 from codemae_geo.inference.maps import MapJob
@@ -236,7 +237,8 @@ def check_sensors(contract: ModelContract, post_sensor: str | None) -> None:
         found=param("post_sensor", post_sensor),
         expected=f"a post scene of the {takes} kind",
         hint=f"name a model for it with {param('model')}; a published CoDe-MAE damage checkpoint (optical to SAR)"
-        " comes in through `codemae models convert`, with the preset damageformer-base"
+        " comes in through `codemae models convert`, with the preset damageformer-base; to see how it works,"
+        f" {param('model', SAR_MODEL)} learnt from simulated radar"
         if post_sensor == "sar"
         else f"leave out {param('post_sensor')}, or name another {param('model')}",
     )

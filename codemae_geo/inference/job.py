@@ -50,7 +50,7 @@ from codemae_geo.sensors import Conversion, Family, Unit, check_varied, plan_con
 from codemae_geo.tasks import TASKS, Task
 from codemae_geo.tiling import plan_tiles
 from codemae_geo.vector.footprints import read_aoi
-from codemae_geo.weights import PackageFile, resolve
+from codemae_geo.weights import PackageFile, models_for, resolve
 from codemae_geo.weights import open_package as read_package
 
 #: share of pixels with one extreme value above which it is taken for undeclared nodata
@@ -151,6 +151,8 @@ class Job(ABC, Generic[Windows]):
                     f"the grid has {gsd:.3g} m per pixel; {contract.name} was trained on {spec.gsd[0]:g} to"
                     f" {spec.gsd[1]:g} m: expect poor results, or choose another {param('res')} or {param('model')}",
                 )
+        if contract.caution:
+            reporter.warning("model", f"{contract.name}: {contract.caution}")
         program = program or Program.of(contract)
         choice = choose_runtime(options.runtime, options.device, options.precision, package=package, program=program)
         reporter.log(f"device: {choice.describe()}")
@@ -364,11 +366,12 @@ def open_package(model: str | Path | PackageFile, task: Task, *, role: str) -> P
     found = TASKS[package.contract.task]
     if found != task:
         other = f"try codemae {found.command}, or " if found.command else "name "
+        known = models_for(task.name)
         raise ModelError(
             f"the model {package.contract.name} does not fit {role}",
             found=f"task {found.name}",
             expected=f"task {task.name}",
-            hint=f"{other}another model (codemae models list)",
+            hint=f"{other}another model ({', '.join(known) or 'codemae models list'})",
         )
     return package
 

@@ -13,6 +13,7 @@ import numpy as np
 import shapely
 from odc.geo.geobox import GeoBox
 
+from codemae_geo.demo import SCENES
 from codemae_geo.errors import InputError, param
 from codemae_geo.raster.env import is_remote
 from codemae_geo.raster.evidence import agreed
@@ -91,7 +92,7 @@ class Scene:
 
         Args:
             paths: rasters, folders, patterns with ``*``, VRTs, URLs (``https://``, ``s3://``, ``/vsicurl/``), STAC
-                items.
+                items; ``demo:pre``, ``demo:post`` and ``demo:post-sar`` are those of :mod:`codemae_geo.demo`.
             role: ``pre`` or ``post``.
             family: ``optical`` or ``sar``.
             bands: indexes of the bands to use, from 1; three for optical, one for SAR.
@@ -247,14 +248,16 @@ def is_scene_name(path: Path) -> bool:
 
 
 def expand_paths(paths: Iterable[str | Path], role: str) -> list[str]:
-    """Folders and patterns become the rasters in them, sorted; everything else stays.
+    """Folders, patterns and names of the demo scene become the rasters they stand for, sorted; everything else stays.
 
     Raises:
-        InputError: nothing was found, or the same file is named twice.
+        InputError: nothing was found.
     """
     found: list[str] = []
     for path in map(str, paths):
-        if is_remote(path) or path.startswith(("/vsi", "<")):
+        if path.startswith("demo:"):
+            found.append(_demo_scene(path))
+        elif is_remote(path) or path.startswith(("/vsi", "<")):
             found.append(path)
         elif Path(path).is_dir():
             inside = sorted(str(p) for p in Path(path).iterdir() if is_scene_name(p))
@@ -275,6 +278,17 @@ def expand_paths(paths: Iterable[str | Path], role: str) -> list[str]:
             f"the {role} scene names no file", expected="at least one raster", hint=f"give it with {param(role)}"
         )
     return list(dict.fromkeys(found))
+
+
+def _demo_scene(name: str) -> str:
+    if name not in SCENES:
+        raise InputError(f"the demo has no scene {name}", expected=", ".join(SCENES))
+    if not SCENES[name].exists():
+        raise InputError(
+            f"the scene {name} is not part of this installation",
+            expected="a checkout of the repository, which has it in codemae_geo/data/joplin",
+        )
+    return str(SCENES[name])
 
 
 def _check_agreement(files: Sequence[SourceFile], role: str) -> None:

@@ -20,7 +20,7 @@ from codemae_geo.weights.contract import (
     open_package,
     read_contract,
 )
-from codemae_geo.weights.registry import known_models, load_model, resolve
+from codemae_geo.weights.registry import known_models, load_model, models_for, resolve
 
 if TYPE_CHECKING:
     from codemae_geo.weights.package import ModelPackage, load_package, save_package
@@ -38,6 +38,7 @@ __all__ = [
     "known_models",
     "load_model",
     "load_package",
+    "models_for",
     "open_package",
     "read_contract",
     "resolve",

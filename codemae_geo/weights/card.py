@@ -19,6 +19,7 @@ FILE_SCHEMA = "https://stac-extensions.github.io/file/v2.1.0/schema.json"
 def card_text(contract: ModelContract) -> str:
     """The card as Markdown."""
     lines = [f"# {contract.name} {contract.version}", "", contract.description, ""]
+    lines += [f"**Caution:** {contract.caution}", ""] if contract.caution else []
     lines += [f"- task: {contract.task}", f"- licence: {contract.licence}"]
     lines += [f"- architecture: {contract.architecture.name} {contract.architecture.config}"]
     lines += [f"- window: {contract.window} pixels, overlap {contract.overlap:.0%}", "", "## Inputs", ""]

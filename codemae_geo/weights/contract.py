@@ -140,6 +140,8 @@ class ModelContract(_Frozen):
     metrics: list[Metric] = Field(default_factory=list)
     #: what the model cannot do, in plain words
     limits: str = ""
+    #: what every run with the model warns of; empty for nothing
+    caution: str = ""
     #: SHA-256 over names, dtypes, shapes and bytes of all tensors, filled in by :func:`save_package`
     tensors_sha256: str = ""
     created_with: str = f"codemae-geo {__version__}"

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 DEFAULT_DAMAGE_MODEL = "damage-tiny-optical"
 
 BUNDLED = Path(__file__).parent / "bundled"
+#: packages to try that come with a checkout of the repository, and not with the wheel
+TO_TRY = ("buildings-tiny-optical", "damage-tiny-sar-demo")
 
 
 @dataclass(frozen=True)
@@ -99,6 +101,12 @@ def resolve(model: str | Path, *tasks: str) -> Path:
     names = {m.name: m.path for m in known_models()}
     if text in names:
         return names[text]
+    if text in TO_TRY:
+        raise ModelError(
+            f"the model {text} is not part of this installation",
+            expected="a checkout of the repository, which has it in codemae_geo/weights/bundled",
+            hint=f"copy its files from there into {user_folder()}",
+        )
     if Path(text).suffix or os.sep in text or "/" in text:
         raise ModelError(f"there is no model file {text}", hint="codemae models list shows the models by name")
     names = {name: path for name, path in names.items() if not tasks or _task_of(path) in tasks}
@@ -108,6 +116,11 @@ def resolve(model: str | Path, *tasks: str) -> Path:
         expected=", ".join(names) or (f"the file of a model for {' or '.join(tasks)}" if tasks else "a file"),
         hint=f"did you mean {near[0]!r}?" if near else "codemae models list shows the models by name",
     )
+
+
+def models_for(task: str) -> list[str]:
+    """Names of the known models for a task."""
+    return [m.name for m in known_models() if _task_of(m.path) == task]
 
 
 def _task_of(path: Path) -> str | None:

@@ -21,6 +21,7 @@ from codemae_geo.errors import InputError, ModelError
 from codemae_geo.inference.device import choose_runtime
 from codemae_geo.vector.buildings import class_confidence, class_score
 from codemae_geo.weights.package import read_contract
+from codemae_geo.weights.registry import TO_TRY
 
 
 @pytest.fixture(scope="module")
@@ -48,6 +49,17 @@ def test_the_bundled_card_comes_out_exactly(shared: Path, tmp_path: Path) -> Non
     houses = found["figures"]["ungated"]["buildings"]
     assert houses["left_out"]["ece"] <= 0.1
     assert houses["left_out"]["error_of_least_certain_fifth_to_average"] >= 2
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", TO_TRY)
+def test_the_cards_of_packages_to_try_come_out_exactly(name: str, shared: Path, tmp_path: Path) -> None:
+    found = ev.evaluate(name, "joplin", tmp_path / "out", root=shared / "data" / "joplin")
+    contract = load_model(name).contract
+    assert {m["name"] for m in found["card"]} == {m.name for m in contract.metrics}
+    assert all(m["equal"] for m in found["card"]), found["card"]
+    assert "predictions" in found["list"]["note"]
+    assert ("simulated" in found["list"]["note"]) == ("SIMULATED" in contract.description)
 
 
 def test_counts_are_of_the_labels(scored: tuple[Path, dict[str, Any]], bright: Path) -> None:

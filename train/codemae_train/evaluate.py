@@ -20,6 +20,7 @@ import torch
 from codemae_datasets.public import CATALOGUE, dataset_class
 from codemae_train.confidence import building_rows, halves, labelled_areas, left_out
 from codemae_train.joplin import HELD_OUT, read_joplin
+from codemae_train.simulated_sar import simulate_sar
 from numpy.typing import NDArray
 from safetensors.torch import load_file
 from torch import Tensor, nn
@@ -169,16 +170,24 @@ def _bands(found: Mapping[str, Tensor], spec: InputSpec, name: str) -> NDArray[n
 
 
 def _joplin(root: Path, contract: ModelContract) -> Cases:
+    """Chip 2: damage from both dates (radar after it is simulated), or the buildings of the date before."""
     scene = read_joplin(root)
     rows, cols = scene.held_out
-    images = [
-        np.ascontiguousarray((date[:, rows, cols] * 255).round().numpy().astype(np.float32))
-        for date in (scene.pre, scene.post)
-    ]
     label = scene.label[rows, cols].numpy()
+    if contract.task == "segmentation":
+        label = scene.buildings[rows, cols].numpy()
+        label = np.where(label == NODATA, NODATA, label > 0).astype(np.uint8)
+    before, after = ((date * 255).round().numpy().astype(np.float32) for date in (scene.pre, scene.post))
+    note = "the labels are predictions of the xView2 first-place solution, not truth"
+    if contract.inputs[-1].family == "sar":
+        after = simulate_sar(scene.post.numpy())[None].astype(np.float32)
+        note += "; the radar image is simulated"
     # where only the date after is missing there is no label, and the image is the training mean
-    seen = ~((scene.buildings != NODATA) & (scene.label == NODATA))[rows, cols].numpy()
-    valid = [np.ones(label.shape, bool), seen]
+    seen = ~((scene.buildings != NODATA) & (scene.label == NODATA)).numpy()
+    dates = {"pre": (before, np.ones(seen.shape, bool)), "post": (after, seen)}
+    chosen = [dates.get(spec.name, dates["post" if spec.family == "sar" else "pre"]) for spec in contract.inputs]
+    images = [np.ascontiguousarray(image[:, rows, cols]) for image, _ in chosen]
+    valid = [known[rows, cols] for _, known in chosen]
     case = Case(f"chip {HELD_OUT}", images, valid, label, "joplin-tornado", "tornado")
     return Cases(
         "Joplin",
@@ -186,7 +195,7 @@ def _joplin(root: Path, contract: ModelContract) -> Cases:
         1,
         lambda i: case,
         tuple(c.name for c in contract.classes),
-        "the labels are predictions of the xView2 first-place solution, not truth",
+        note,
     )
 
 
@@ -460,7 +469,8 @@ def card_figures(result: Mapping[str, Any], contract: ModelContract) -> list[dic
     if rule in result:
         per_class = result[rule]["per_class"]
         found = {f"iou_{name}": float(v["iou"] or 0) for name, v in per_class.items()}
-        found |= {"miou": float(result[rule]["miou_absent_zero"])}
+        found |= {"miou": float(result[rule]["miou_absent_zero"]), "ece_pixels": result["reliability"]["ece"]}
+        found |= {f"f1_{name}": float(v["f1"] or 0) for name, v in per_class.items()}
         found |= {"f1_localisation": result.get("f1_localisation"), "f1_damage_as_mask": result.get("f1_mask")}
         houses = result[rule].get("buildings", {})
         if houses.get("count"):

@@ -14,6 +14,7 @@ from pathlib import Path
 import geopandas
 import numpy as np
 import rasterio
+from codemae_train.simulated_sar import simulate_sar
 from rasterio.merge import merge
 from rasterio.warp import transform_bounds
 from rasterio.windows import Window, from_bounds, transform
@@ -29,10 +30,12 @@ README = """# Demo scene: Joplin, Missouri, tornado of 22 May 2011
 | --- | --- | --- |
 | `pre.tif` | aerial image before the tornado, RGB, {pre_shape[1]} x {pre_shape[0]} | EPSG:26915, 0.6 m |
 | `post.tif` | aerial image after the tornado, RGB, {post_shape[1]} x {post_shape[0]} | EPSG:4326, 0.000006 degrees |
+| `post_sar.tif` | radar after the tornado, **simulated** from `post.tif`: one band of amplitude | as `post.tif` |
 | `buildings.gpkg` | {buildings} footprints, drawn on 2020 imagery (rebuilt houses, no damage class) | EPSG:4326 |
 
 Cut by `train/scripts/make_demo_scene.py`; lossless WebP inside GeoTIFF, so that every GDAL reads the
-same pixels.
+same pixels. `post_sar.tif` never was radar: `train/codemae_train/simulated_sar.py` made it, with speckle, and without
+any geometry of radar, to show how a radar scene is used.
 
 **Imagery.** To all appearance works of the United States government and so in the public domain: the pre-event image of
 the National Agriculture Imagery Program (USDA), the post-event image of the NOAA National Geodetic Survey emergency
@@ -54,6 +57,19 @@ def mosaic(folder: Path, bounds: tuple[float, float, float, float]) -> tuple[np.
     window = window.intersection(Window(0, 0, pixels.shape[2], pixels.shape[1]))
     rows, cols = window.toslices()
     return pixels[:, rows, cols], transform(window, grid), crs
+
+
+def write_simulated(path: Path, optical: np.ndarray, grid: rasterio.Affine, crs: str) -> None:
+    """Write radar simulated from [3, H, W] uint8 as a lossless GeoTIFF that says so."""
+    sar = simulate_sar(optical / 255, seed=1)  # not the speckle that the model learnt from
+    profile = {
+        "driver": "GTiff", "dtype": "uint8", "count": 1, "height": sar.shape[0], "width": sar.shape[1], "crs": crs,
+        "transform": grid, "tiled": True, "blockxsize": 256, "blockysize": 256, "compress": "deflate", "zlevel": 9,
+    }  # fmt: skip
+    with rasterio.open(path, "w", **profile) as out:
+        out.write(sar, 1)
+        out.set_band_description(1, "amplitude, simulated")
+        out.update_tags(DESCRIPTION="SIMULATED from the optical image post.tif: speckle, no geometry of radar")
 
 
 def write(path: Path, pixels: np.ndarray, grid: rasterio.Affine, crs: str) -> None:
@@ -81,6 +97,7 @@ def main() -> None:
     post, post_grid, post_crs = mosaic(args.data / "post", transform_bounds(pre_crs, "EPSG:4326", *wider))
     write(args.output / "pre.tif", pre, pre_grid, pre_crs)
     write(args.output / "post.tif", post, post_grid, post_crs)
+    write_simulated(args.output / "post_sar.tif", post, post_grid, post_crs)
 
     footprints = geopandas.read_file(args.data / "buildings_2020.gpkg")
     area = geopandas.GeoSeries([box(*AREA)], crs=pre_crs).to_crs(footprints.crs).iloc[0]

@@ -18,6 +18,7 @@ EXAMPLES = """Examples:
 codemae damage --pre before.tif --post after.tif -o out
 codemae damage --pre pre/*.tif --post post/*.tif --footprints buildings.gpkg -o out
 codemae damage --pre pre.tif --post sar.tif --post-sensor sar --model damage-sar.safetensors -o out
+codemae damage --pre demo:pre --post demo:post-sar --post-sensor sar --model damage-tiny-sar-demo -o out
 codemae damage --pre pre.tif --post post.tif --aoi town.geojson --tta --dry-run -o out
 codemae damage --pre pre.tif --post post.tif -o out --resume
 """

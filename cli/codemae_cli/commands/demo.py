@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -15,11 +15,15 @@ EXAMPLES = """Examples:
 \b
 codemae demo
 codemae demo -o joplin --overwrite
+codemae demo --post-sensor sar -o radar
 """
 
 
 def demo(
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder to create.")] = Path("codemae-demo"),
+    post_sensor: Annotated[
+        Literal["optical", "sar"], typer.Option(help="Scene after; sar is simulated from the optical one.")
+    ] = "optical",
     runtime: o.Runtime = "auto",
     device: o.Device = "auto",
     json_: o.Json = False,
@@ -33,14 +37,16 @@ def demo(
     Joplin, Missouri, 22 May 2011: aerial images before and after, in two coordinate reference systems, and
     today's building footprints.
     """
-    import codemae_geo
+    from codemae_geo.demo import FOOTPRINTS, SAR_MODEL
 
-    scene = Path(codemae_geo.__file__).parent / "data" / "joplin"
+    sar = post_sensor == "sar"
     damage(
-        pre=[str(scene / "pre.tif")],
-        post=[str(scene / "post.tif")],
+        pre=["demo:pre"],
+        post=["demo:post-sar" if sar else "demo:post"],
+        post_sensor=post_sensor,
+        model=SAR_MODEL if sar else None,
         output=output,
-        footprints=str(scene / "buildings.gpkg"),
+        footprints=str(FOOTPRINTS),
         runtime=runtime,
         device=device,
         json_=json_,

@@ -25,7 +25,7 @@ OWN = "Your own labels"
 def evaluate(
     model: Annotated[str, typer.Argument(help="Package by name, file, or hf:OWNER/REPO@REVISION.")],
     dataset: Annotated[
-        str | None, typer.Argument(help="A public dataset by name, or joplin: the bundled damage model's chip.")
+        str | None, typer.Argument(help="A public dataset by name, or joplin: the chip left out by the bundled models.")
     ] = None,
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder to create.")] = Path("evaluation"),
     root: Annotated[Path | None, typer.Option(help="Folder of the dataset [default: data].")] = None,

@@ -25,9 +25,10 @@ def info(
     json_: o.Json = False,
 ) -> None:
     """Show what a raster is: CRS, size, resolution, bands, nodata, and the sensor and unit it seems to have."""
+    from codemae_geo.demo import SCENES
     from codemae_geo.raster.inspect import format_info, inspect
 
-    found = [inspect(path, gcps, Spelling.of_this_command()) for path in rasters]
+    found = [inspect(str(SCENES.get(path, path)), gcps, Spelling.of_this_command()) for path in rasters]
     if json_:
         print_json({"rasters": found})
     else:

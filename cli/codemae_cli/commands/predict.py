@@ -15,6 +15,7 @@ from codemae_geo.progress import Reporter
 EXAMPLES = """Examples:
 
 \b
+codemae predict buildings-tiny-optical demo:pre -o out
 codemae predict landcover.safetensors scene.tif -o out
 codemae predict landcover.safetensors "tiles/*.tif" --bounds 366000 4103000 367000 4104000 -o out
 codemae predict fused.safetensors optical.tif --sar radar.tif -o out
