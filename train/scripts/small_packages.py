@@ -184,8 +184,8 @@ def card(kind: str, trained: ModelContract, steps: str) -> ModelContract:
                 "limits": "Trained on less than a square kilometre of one American town, with another "
                 "model's predictions as labels: expect it to copy their mistakes and to fail on other building styles, "
                 "seasons, dense cities, oblique views, snow, and ground sample distances outside 0.45 to 0.8 m. "
-                "Outlines are soft by a pixel or two. The held-out chip adjoins the training chips, so its scores are an "
-                "upper bound for other places. A demonstration, not a basis for decisions.",
+                "Outlines are soft by a pixel or two. The held-out chip adjoins the training chips, so its scores are "
+                "an upper bound for other places. A demonstration, not a basis for decisions.",
             }
         )  # fmt: skip
     return trained.model_copy(
@@ -195,8 +195,9 @@ def card(kind: str, trained: ModelContract, steps: str) -> ModelContract:
             "from optical ones: one channel, strength by roughness, "
             f"speckle of {LOOKS} looks; no layover, shadow or any other geometry of radar.",
             "caution": SIMULATED,
-            "limits": "It has never seen radar. Use it to learn how `codemae damage --post-sensor sar` works and what "
-            "it writes; for real scenes convert a published checkpoint or fine-tune on real pairs. Else as "
+            "limits": "It has never seen radar. It marks rubble, and hardly tells intact from damaged buildings. "
+            "Use it to learn how `codemae damage --post-sensor sar` works and what it writes; for real scenes convert "
+            "a published checkpoint or fine-tune on real pairs. Else as "
             "damage-tiny-optical: one town, one event, another model's predictions as labels.",
         }
     )
