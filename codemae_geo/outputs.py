@@ -50,6 +50,8 @@ def check_writable(path: Path, *, overwrite: bool) -> None:
         OutputError: the file exists, is a folder, or its folder is missing.
     """
     check_name(path)
+    if path.is_symlink() and not path.exists():
+        raise OutputError(f"{path} is a link that leads nowhere", expected="the name of a file to write")
     if path.is_dir():
         raise OutputError(f"{path} is a folder", expected="the name of a file to write")
     if path.exists() and not overwrite:
@@ -343,6 +345,8 @@ class FolderStaging:
         self.path = Path(path).absolute()
         self._overwrite = overwrite
         check_name(self.path)
+        if self.path.is_symlink() and not self.path.exists():
+            raise OutputError(f"{self.path} is a link that leads nowhere", expected="the name of a folder to create")
         if self.path.exists() and not self.path.is_dir():
             raise OutputError(f"{self.path} is a file", expected="the name of a folder to create")
         # a folder that is a disk of its own, as in a container, cannot be moved into from beside it

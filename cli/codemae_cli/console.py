@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import functools
 import json
 import os
@@ -235,6 +236,24 @@ def tell_notes(error: BaseException) -> None:
         say(f"note: {render(note, Spelling.of_this_command())}")
 
 
+def unusable_name(error: Exception) -> CodemaeError | None:
+    """The message for a name that no file can have, or that leads nowhere; None for another error."""
+    if isinstance(error, OSError) and error.filename is not None and error.errno in _NAMES:
+        return CodemaeError(f"{str(error.filename)[:200]} cannot be used", found=os.strerror(error.errno))
+    if isinstance(error, UnicodeEncodeError) and any("\udc80" <= c <= "\udcff" for c in error.object):
+        return CodemaeError(
+            f"the name {error.object[:200]!r} is not text in UTF-8",
+            hint="rename the file or folder (convmv -f latin1 -t utf8), or set LANG to a locale with UTF-8",
+        )
+    if (isinstance(error, ValueError) and "null byte" in str(error)) or "Symlink loop" in str(error):
+        return CodemaeError("a file name cannot be used", found=str(error)[:200])
+    return None
+
+
+#: what the system says of names, not of disks
+_NAMES = (errno.ENAMETOOLONG, errno.ELOOP, errno.ENOTDIR, errno.EISDIR, errno.EACCES, errno.EPERM, errno.EINVAL)
+
+
 def command(function: F) -> F:
     """Turn the errors of a command into messages and exit codes: 1 failed, 130 interrupted.
 
@@ -270,6 +289,8 @@ def command(function: F) -> F:
                     " needed",
                 )
                 fail(scarce, as_json=as_json, as_events=as_events, code="memory")
+            if (odd := unusable_name(error)) is not None:
+                fail(odd, as_json=as_json, as_events=as_events)
             if isinstance(error, ModuleNotFoundError) and (extra := EXTRAS.get((error.name or "").partition(".")[0])):
                 missing = CodemaeError(
                     f"this needs {error.name}, which is not installed", hint=f"pip install 'codemae-geo[{extra}]'"

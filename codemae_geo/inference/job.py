@@ -8,6 +8,7 @@ tells what the run will take; ``run`` makes the output folder, complete or not a
 from __future__ import annotations
 
 import json
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -343,10 +344,10 @@ class Job(ABC, Generic[Windows]):
 
     def _protect_inputs(self, out: Path) -> None:
         """Refuse a run whose outputs would replace what it reads."""
-        folder = out.resolve()
+        folder = Path(os.path.realpath(out))  # unlike resolve(), of links in a circle too
         names = {*self.task.outputs, "summary.json"}
         for path in filter(None, self._reads):
-            local = Path(str(path).split("|")[0]).resolve()
+            local = Path(os.path.realpath(str(path).split("|")[0]))
             if local.parent == folder and local.name in names:
                 raise OutputError(
                     f"the output folder {out} holds an input that would be replaced",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -71,7 +72,7 @@ def same_scene(pre: Scene, post: Scene) -> None:
 
 def _identity(path: str) -> str:
     local = Path(path) if len(path) < 4096 and not path.startswith("<") else None
-    return str(local.resolve()) if local is not None and local.exists() else path
+    return os.path.realpath(local) if local is not None and local.exists() else path
 
 
 def overlap(pre: Scene, post: Scene) -> Overlap:

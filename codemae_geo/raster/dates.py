@@ -8,10 +8,10 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-import rasterio
 from rasterio.errors import RasterioError
 
 from codemae_geo.raster.env import gdal_env
+from codemae_geo.raster.reach import open_raster
 from codemae_geo.raster.source import unreadable
 from codemae_geo.raster.stac import is_stac_item
 
@@ -65,7 +65,7 @@ def date_taken(path: str) -> Taken:
     if is_stac_item(path):
         return Taken(named, "in the name" if named else "not stated")
     try:
-        with gdal_env(), rasterio.open(path) as source:
+        with gdal_env(), open_raster(path) as source:
             stated, stamped = _tagged(source, _TAGS), _tagged(source, _LATER_TAGS)
     except RasterioError as error:
         raise unreadable(path, error) from error

@@ -60,10 +60,18 @@ def open_raster(path: str, name: str | None = None, **options: Any) -> Any:
     """``rasterio.open`` for reading, for files that others may have written: none that names what is not its own.
 
     Raises:
-        InputError: see :func:`check_file` and :func:`check_opened`.
+        InputError: a name that is not text; see :func:`check_file` and :func:`check_opened`.
         RasterioError: it is no raster.
     """
     name = name or path
+    try:
+        path.encode()
+    except UnicodeEncodeError as error:
+        raise InputError(
+            f"the name {name!r} is not text in UTF-8",
+            expected="a name without bytes of another encoding",
+            hint="rename the file or folder (convmv -f latin1 -t utf8), or set LANG to a locale with UTF-8",
+        ) from error
     check_file(path, name)
     dataset = rasterio.open(path, **options)
     try:

@@ -12,8 +12,10 @@ from pathlib import Path
 
 import pytest
 import rasterio
+from codemae_cli.app import app
 from codemae_datasets.labels import read_labelled
-from support.scenes import run_codemae, write_raster
+from support.scenes import make_model, run_codemae, write_raster
+from typer.testing import CliRunner
 
 from codemae_geo.errors import InputError, OutputError
 from codemae_geo.outputs import check_name
@@ -227,3 +229,36 @@ def test_nothing_of_a_file_acts_on_a_terminal(tmp_path: Path) -> None:
 def test_names_that_are_no_text(name: str) -> None:
     with pytest.raises(OutputError, match=r"NUL|not text in UTF-8"):
         check_name(name)
+
+
+def test_names_that_no_file_has(tmp_path: Path) -> None:
+    """Too long, in Latin-1, or links in a circle: one message each, for what is read and for what is written."""
+    model = make_model(tmp_path / "m.safetensors", task="segmentation")
+    scene = write_raster(tmp_path / "a.tif")
+    latin = os.fsdecode(bytes(tmp_path) + b"/caf\xe9.tif")
+    (tmp_path / "one").symlink_to(tmp_path / "two")
+    (tmp_path / "two").symlink_to(tmp_path / "one")
+    names = ["x" * 300, str(tmp_path / "one")]
+    if sys.platform.startswith("linux"):
+        Path(latin).write_bytes(scene.read_bytes())
+        names.append(latin)
+    for name in names:
+        for words in (
+            ["info", name],
+            ["predict", model, name, "-o", tmp_path / "out"],
+            ["predict", model, scene, "-o", name],
+            ["predict", model, scene, "-o", tmp_path / "out", "--aoi", name],
+            ["predict", name, scene, "-o", tmp_path / "out"],
+            ["checkpair", "--pre", name, "--post", scene],
+            ["damage", "--pre", scene, "--post", name, "-o", tmp_path / "out"],
+            ["data", "stats", name],
+            ["data", "index", name, "-o", tmp_path / "index.parquet"],
+            ["models", "card", name],
+            ["engine", name],
+        ):
+            if words[0] == "engine" and name == latin:  # the runner's streams, unlike ours, cannot show it
+                continue
+            result = CliRunner().invoke(app, [str(w) for w in words])
+            assert isinstance(result.exception, SystemExit), (words, result.exception)
+            assert result.exit_code == 1 and result.stderr.count("error: ") <= 1, words
+    assert not (tmp_path / "out").exists()

@@ -19,13 +19,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import rasterio
 from rasterio.enums import MaskFlags
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
 
 from codemae_geo.errors import InputError
 from codemae_geo.progress import Reporter
 from codemae_geo.raster.env import gdal_env
+from codemae_geo.raster.reach import open_raster
 from codemae_geo.raster.scene import RASTER_SUFFIXES, is_scene_name
 from codemae_geo.raster.source import find_alpha, unreadable, valid_mask
 from codemae_geo.sensors import Array, Mask
@@ -365,7 +365,7 @@ def _open(path: str) -> Any:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", NotGeoreferencedWarning)
-            return rasterio.open(path)
+            return open_raster(path)
     except RasterioError as error:
         raise unreadable(path, error) from error
 
