@@ -35,6 +35,8 @@ _RAT_FIELDS = (
     ("Alpha", 0, _ALPHA),
 )
 _RAT_TYPES = {0: "Integer", 2: "String"}
+#: lower end of each step of the share of buildings that are damaged or worse, and its colour
+SEVERITY_STEPS = ((0.0, "#fff7c8"), (0.1, "#fed976"), (0.25, "#fd8d3c"), (0.5, "#e33c1c"), (0.75, "#800026"))
 
 
 def rgba(info: ClassInfo) -> tuple[int, int, int, int]:
@@ -178,6 +180,21 @@ def building_qml(classes: ClassTable, field: str = "class") -> str:
     return _categories(field, [*found, *empty, ("", "Not analysed", _fill(GREY, "b_diag", GREY))])
 
 
+def severity_qml(field: str = "affected") -> str:
+    """QGIS style of a severity grid: cells by the share of buildings that are damaged or worse."""
+    root = ET.Element("qgis", version=_QGIS_VERSION, styleCategories="Symbology")
+    renderer = ET.SubElement(
+        root, "renderer-v2", type="graduatedSymbol", attr=field, graduatedMethod="GraduatedColor", symbollevels="0"
+    )
+    ranges, symbols = ET.SubElement(renderer, "ranges"), ET.SubElement(renderer, "symbols")
+    ends = [*(low for low, _ in SEVERITY_STEPS[1:]), 1.0]
+    for index, ((low, color), high) in enumerate(zip(SEVERITY_STEPS, ends, strict=True)):
+        label = f"{100 * low:g} to {100 * high:g} %"
+        ET.SubElement(ranges, "range", symbol=str(index), lower=str(low), upper=str(high), label=label, render="true")
+        _symbol(symbols, index, _fill(color, outline=color))
+    return _text(root, qgis=True)
+
+
 def _label(name: str) -> str:
     return name.replace("_", " ").capitalize()
 
@@ -219,20 +236,19 @@ def _categories(field: str, entries: Sequence[tuple[str, str, dict[str, str]]]) 
     symbols = ET.SubElement(renderer, "symbols")
     for index, (value, label, options) in enumerate(entries):
         ET.SubElement(categories, "category", symbol=str(index), value=value, type="string", label=label, render="true")
-        symbol = ET.SubElement(
-            symbols,
-            "symbol",
-            name=str(index),
-            type="fill",
-            alpha=str(OPACITY),
-            clip_to_extent="1",
-            force_rhr="0",
-        )
-        layer = ET.SubElement(symbol, "layer", {"class": "SimpleFill", "enabled": "1", "pass": "0", "locked": "0"})
-        table = ET.SubElement(layer, "Option", type="Map")
-        for name, text in options.items():
-            ET.SubElement(table, "Option", type="QString", name=name, value=text)
+        _symbol(symbols, index, options)
     return _text(root, qgis=True)
+
+
+def _symbol(symbols: ET.Element, index: int, options: dict[str, str]) -> None:
+    """A fill symbol for the entry of a number."""
+    symbol = ET.SubElement(
+        symbols, "symbol", name=str(index), type="fill", alpha=str(OPACITY), clip_to_extent="1", force_rhr="0"
+    )
+    layer = ET.SubElement(symbol, "layer", {"class": "SimpleFill", "enabled": "1", "pass": "0", "locked": "0"})
+    table = ET.SubElement(layer, "Option", type="Map")
+    for name, text in options.items():
+        ET.SubElement(table, "Option", type="QString", name=name, value=text)
 
 
 def _text(root: ET.Element, *, qgis: bool = False) -> str:

@@ -33,6 +33,7 @@ EXTRAS = {
     **dict.fromkeys(("kornia", "lightning", "torchgeo", "torchmetrics", "yaml"), "train"),
     **dict.fromkeys(("h5py", "pyarrow", "scipy"), "data"),
     "matplotlib": "plot",
+    "xlsxwriter": "xlsx",
 }
 
 F = TypeVar("F", bound=Callable[..., Any])

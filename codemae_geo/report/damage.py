@@ -14,14 +14,16 @@ import shapely
 
 from codemae_geo import __version__
 from codemae_geo.classes import ClassInfo
-from codemae_geo.outputs import write_text
+from codemae_geo.outputs import check_writable, write_text
 from codemae_geo.progress import Reporter
 from codemae_geo.raster.geo import ground_sample_distance, is_north_up
 from codemae_geo.report import figures, page, pictures
+from codemae_geo.report.export import check_exports, export
 from codemae_geo.report.figures import Buildings, Cells, columns
 from codemae_geo.report.pictures import Look
 from codemae_geo.report.run import Run, open_run
 from codemae_geo.report.words import Words
+from codemae_geo.styles import SEVERITY_STEPS
 from codemae_geo.vector.footprints import read_footprints
 
 #: role of a scene -> the word for it
@@ -65,20 +67,23 @@ class Report:
     """A finished report.
 
     Args:
-        path: the page.
+        path: the page; None where none was asked for.
+        exports: the other files, in the order asked for.
         tables: its figures.
         summary: the figures as JSON takes them.
     """
 
-    path: Path
+    path: Path | None
+    exports: tuple[Path, ...]
     tables: Tables
     summary: dict[str, Any]
 
 
 def make_report(
     run: str | Path,
-    out: str | Path,
+    out: str | Path | None,
     *,
+    exports: Sequence[str | Path] = (),
     zones: str | Path | None = None,
     zone_name: str | None = None,
     cell: float = 100.0,
@@ -97,7 +102,9 @@ def make_report(
 
     Args:
         run: output folder of a damage run.
-        out: page to write.
+        out: page to write; None writes none.
+        exports: files to write the tables to, see :func:`codemae_geo.report.export.export`: buildings (or polygons,
+            of a run without footprints), the severity grid and the areas.
         zones: polygons to count by, such as districts; any vector file.
         zone_name: column of their names; None chooses.
         cell: side of the cells of the severity grid, metres.
@@ -112,20 +119,37 @@ def make_report(
         InputError: not such a run, areas that cannot be read, an unknown language, cells below a pixel.
         OutputError: the page exists, or the disk is full.
     """
-    reporter, words, out = reporter or Reporter(), Words(language), Path(out)
+    reporter, words = reporter or Reporter(), Words(language)
     with reporter.stage("check"):
         opened = open_run(run)
     with reporter.stage("count"):
         tables = count(opened, zones, zone_name, cell)
-    with reporter.stage("pictures"):
-        looks = {role: pictures.open_look(opened, role, words, paths) for role, paths in (("pre", pre), ("post", post))}
-        for role, look in looks.items():
-            if isinstance(look, str):
-                reporter.warning("scene", f"the {role} scene is not shown: {look}")
-        text = compose(tables, looks, words, title=title, examples=examples)
+    layers = layers_of(tables)
+    check_exports(exports, list(layers), overwrite=overwrite)
+    page_path = None if out is None else Path(out)
+    if page_path is not None:
+        check_writable(page_path, overwrite=overwrite)
+        with reporter.stage("pictures"):
+            looks = {
+                role: pictures.open_look(opened, role, words, paths) for role, paths in (("pre", pre), ("post", post))
+            }
+            for role, look in looks.items():
+                if isinstance(look, str):
+                    reporter.warning("scene", f"the {role} scene is not shown: {look}")
+            text = compose(tables, looks, words, title=title, examples=examples)
     with reporter.stage("write"):
-        write_text(out, text, overwrite=overwrite)
-    return Report(out.absolute(), tables, as_json(tables))
+        written = tuple(export(name, layers, opened.classes, overwrite=overwrite) for name in exports)
+        if page_path is not None:
+            write_text(page_path, text, overwrite=overwrite)
+    return Report(page_path and page_path.absolute(), written, tables, as_json(tables))
+
+
+def layers_of(tables: Tables) -> dict[str, gpd.GeoDataFrame]:
+    """The tables as layers to export, the main one first."""
+    run = tables.run
+    main = {"polygons": run.polygons} if run.buildings is None else {"buildings": run.buildings}
+    zones = {} if tables.zones is None else {"zones": tables.zones}
+    return {**main, **zones, "severity": tables.severity}
 
 
 def count(run: Run, zones: str | Path | None, zone_name: str | None, cell: float) -> Tables:
@@ -337,9 +361,9 @@ def _scale_bar(metres: float, words: Words) -> str:
 
 def _steps(words: Words) -> str:
     """The colours of the severity."""
-    lows = [low for low, _ in pictures.STEPS]
+    lows = [low for low, _ in SEVERITY_STEPS]
     names = [f"{words.number(100 * a)}–{words.number(100 * b)} %" for a, b in zip(lows, [*lows[1:], 1], strict=True)]
-    return page.legend(names, ["#{:02x}{:02x}{:02x}".format(*colour) for _, colour in pictures.STEPS])
+    return page.legend(names, [color for _, color in SEVERITY_STEPS])
 
 
 # ---------------------------------------------------------------- tables

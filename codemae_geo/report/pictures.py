@@ -30,6 +30,7 @@ from codemae_geo.raster.scene import Scene
 from codemae_geo.report.run import Run, SceneFacts
 from codemae_geo.report.words import Words
 from codemae_geo.sensors import Conversion
+from codemae_geo.styles import SEVERITY_STEPS
 from codemae_geo.vector.rasters import check_values
 
 #: longest side of the map's pictures, and of a building's, in pixels
@@ -38,14 +39,6 @@ MAP_SIDE, CROP_SIDE = 1400, 256
 MAP_BYTES = 1_600_000
 #: metres of ground that a building's picture shows at least, and times the building's own size
 CROP_METRES, CROP_TIMES = 50.0, 2.0
-#: lower end of each step of the share affected, and its colour (red, green, blue)
-STEPS: tuple[tuple[float, tuple[int, int, int]], ...] = (
-    (0.0, (255, 247, 200)),
-    (0.1, (254, 217, 118)),
-    (0.25, (253, 141, 60)),
-    (0.5, (227, 60, 28)),
-    (0.75, (128, 0, 38)),
-)
 #: colour of what was not analysed, and of a severity cell, with their opacity
 _UNSEEN, _CELL_ALPHA = (110, 119, 129, 110), 170
 
@@ -223,10 +216,11 @@ def _on_grid(frame: gpd.GeoDataFrame, grid: GeoBox) -> list[Any]:
 
 
 def cell_overlay(affected: NDArray[np.float64]) -> str:
-    """Shares ``[rows, columns]`` as one pixel each, in the colours of :data:`STEPS`."""
-    lows = [low for low, _ in STEPS]
+    """Shares ``[rows, columns]`` as one pixel each, in the colours of :data:`codemae_geo.styles.SEVERITY_STEPS`."""
+    lows = [low for low, _ in SEVERITY_STEPS]
     values = np.where(np.isnan(affected), 0, np.searchsorted(lows, np.nan_to_num(affected), "right")).astype(np.uint8)
-    return png(values, {i + 1: (*colour, _CELL_ALPHA) for i, (_, colour) in enumerate(STEPS)})
+    colours = {i + 1: bytes.fromhex(color[1:]) for i, (_, color) in enumerate(SEVERITY_STEPS)}
+    return png(values, {i: (red, green, blue, _CELL_ALPHA) for i, (red, green, blue) in colours.items()})
 
 
 # ---------------------------------------------------------------- buildings

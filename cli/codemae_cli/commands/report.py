@@ -16,6 +16,8 @@ EXAMPLES = """Examples:
 codemae report out
 codemae report out --zones districts.gpkg -o report.html
 codemae report out --language de --cell 250 -o bericht.html
+codemae report out --zones districts.gpkg --export tables.xlsx --export buildings.kml --export severity.gpkg
+codemae report out --export "cells.geojson|layername=severity"
 """
 
 
@@ -23,7 +25,16 @@ codemae report out --language de --cell 250 -o bericht.html
 def report(
     run: Annotated[Path, typer.Argument(metavar="OUT", help="Folder that codemae damage has written.")],
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="Page to write [default: report.html in OUT].")
+        Path | None,
+        typer.Option("--output", "-o", help="Page to write [default: report.html in OUT; none with --export alone]."),
+    ] = None,
+    export: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="FILE",
+            help="Write the tables to a file: gpkg and xlsx hold buildings, areas and severity grid; csv, geojson, kml,"
+            " shp, fgb and parquet the buildings, or what |layername=severity or zones names. May be repeated.",
+        ),
     ] = None,
     zones: Annotated[
         str | None, typer.Option(metavar="FILE", help="Polygons to count by, such as districts, in any CRS.")
@@ -51,12 +62,13 @@ def report(
     """
     from codemae_geo.report.damage import make_report
 
-    page = output or run / "report.html"
+    page = output or (None if export else run / "report.html")
     reporter = make_reporter(progress, quiet)
     try:
         result = make_report(
             run,
             page,
+            exports=export or (),
             zones=zones,
             zone_name=zone_name,
             cell=cell,
@@ -70,10 +82,12 @@ def report(
         )
     finally:
         close(reporter)
-    outputs = {"report": str(result.path)}
+    outputs = {} if result.path is None else {"report": str(result.path)}
+    outputs |= {path.name: str(path) for path in result.exports}
     if progress == "json":
         emit("result", outputs=outputs, summary=result.summary)
     if json_:
         print_json({"outputs": outputs, "summary": result.summary})
     elif not quiet and progress != "json":
-        typer.echo(f"{result.path}")
+        for path in outputs.values():
+            typer.echo(path)
