@@ -129,7 +129,7 @@ def decode_boxes(
     Returns:
         [N, 4 * K].
     """
-    deltas = deltas.reshape(len(boxes), -1, 4) * deltas.new_tensor(std)
+    deltas = deltas.reshape(len(boxes), deltas.shape[-1] // 4, 4) * deltas.new_tensor(std)
     centre = (boxes[:, None, :2] + boxes[:, None, 2:]) / 2
     sides = boxes[:, None, 2:] - boxes[:, None, :2]
     centre = centre + sides * deltas[..., :2]
@@ -393,7 +393,7 @@ def head_losses(
     """
     classes = F.cross_entropy(logits, labels) if len(labels) else logits.sum() * 0
     found = labels < logits.shape[1] - 1
-    chosen = deltas.reshape(len(deltas), -1, 4)[found, labels[found]]
+    chosen = deltas.reshape(len(deltas), deltas.shape[-1] // 4, 4)[found, labels[found]]
     loss = (1 - giou(decode_boxes(regions[found], chosen, HEAD_STD), objects[found])).sum()
     return classes, BOX_WEIGHT * loss / max(len(labels), 1)
 

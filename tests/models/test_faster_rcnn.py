@@ -264,6 +264,15 @@ def test_images_are_resized_to_fit_and_boxes_are_of_the_image_as_it_came() -> No
     assert torch.allclose(found["boxes"] * 2, wanted["boxes"])
 
 
+def test_a_batch_without_any_object_teaches_background() -> None:
+    torch.manual_seed(0)
+    model = build("faster-rcnn", TINY).train()
+    nothing = {"boxes": torch.zeros(0, 4), "labels": torch.zeros(0, dtype=torch.int64)}
+    losses = model(torch.randn(2, 3, 64, 96), [nothing, nothing])
+    sum(losses.values()).backward()
+    assert losses["boxes"] == losses["proposal"] == 0 and losses["classes"] > 0
+
+
 def test_an_image_smaller_than_the_coarsest_stride() -> None:
     torch.manual_seed(0)
     model = build("faster-rcnn", {**TINY, "min_score": 0.0}).eval()
