@@ -18,6 +18,7 @@ PANELS: dict[str, tuple[str, ...]] = {
     "Scenes": ("sensor", "bands", "unit", "nodata", "assets", "stretch"),
     "Model and computing": (
         "model", "window", "overlap", "blend", "tta", "runtime", "device", "precision", "batch_size", "workers",
+        "scheduler",
     ),
     "Buildings": ("footprints", "footprints_crs", "only_near_buildings", "near_distance"),
     "Reporting": ("json", "progress", "quiet", "dry_run", "help"),

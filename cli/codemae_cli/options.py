@@ -22,6 +22,10 @@ Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace existing o
 Resume = Annotated[
     bool, typer.Option("--resume", help="Continue the same run after it was stopped, to the same bytes.")
 ]
+Scheduler = Annotated[
+    str | None,
+    typer.Option(metavar="ADDRESS", help="Have the workers of a Dask scheduler compute: tcp://HOST:8786."),
+]
 DryRun = Annotated[
     bool,
     typer.Option("--dry-run", help="Show grid, windows and memory, and write nothing."),

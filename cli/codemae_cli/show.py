@@ -83,6 +83,7 @@ def run_job(
                 overwrite=arguments["overwrite"],
                 resume=arguments.get("resume", False),
                 keep=arguments["progress"] != "json",  # a program that cancels a run has no use for its rows
+                scheduler=arguments.get("scheduler"),
             )
     finally:
         close(reporter)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -17,7 +18,7 @@ from codemae_geo.errors import InputError, ModelError, param
 from codemae_geo.inference.job import MapResult, combine_regions, crop_to_aoi, open_package
 from codemae_geo.inference.maps import MapJob
 from codemae_geo.inference.predictor import Predictor
-from codemae_geo.inference.request import Bounds, RunOptions, SceneLike, SceneRequest, Target, as_request
+from codemae_geo.inference.request import Bounds, RunOptions, SceneLike, SceneRequest, Target, absolute, as_request
 from codemae_geo.outputs import FolderStaging
 from codemae_geo.progress import Reporter
 from codemae_geo.raster.align import Overlap, overlap, same_scene, target_grid
@@ -113,6 +114,17 @@ class DamageJob(MapJob):
                     "overlap", f"the post scene covers {100 * common.fraction_of_pre:.2g} % of the pre scene's extent"
                 )
         job.buildings = buildings
+        job.opening = partial(
+            cls.open,
+            *(request.located() for request in requests),
+            post_sensor=post_sensor,
+            model=None if model is None else absolute(model),
+            footprints=None if footprints is None else absolute(footprints),
+            footprints_crs=footprints_crs,
+            only_near_buildings=only_near_buildings,
+            target=target.located(),
+            options=options,
+        )
         return job
 
     @property
@@ -177,6 +189,7 @@ def map_damage(
     options: RunOptions | None = None,
     overwrite: bool = False,
     resume: bool = False,
+    scheduler: str | None = None,
     reporter: Reporter | None = None,
 ) -> MapResult:
     """Map building damage from a scene before and a scene after an event.
@@ -198,6 +211,7 @@ def map_damage(
         options: see :class:`RunOptions`.
         overwrite: allow a folder with content.
         resume: go on where a run for the same folder was stopped, to the same bytes.
+        scheduler: address of a Dask scheduler whose workers compute, see :mod:`codemae_geo.inference.distributed`.
         reporter: told stages, progress, decisions and warnings.
 
     Returns:
@@ -220,7 +234,7 @@ def map_damage(
         options=options,
         reporter=reporter,
     )
-    return job.run(out, overwrite=overwrite, resume=resume)
+    return job.run(out, overwrite=overwrite, resume=resume, scheduler=scheduler)
 
 
 def check_sensors(contract: ModelContract, post_sensor: str | None) -> None:

@@ -11,7 +11,7 @@ import json
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Generic, TypeVar
@@ -24,10 +24,10 @@ from odc.geo.geobox import GeoBox
 from codemae_geo import __version__
 from codemae_geo.classes import ClassTable
 from codemae_geo.errors import InputError, ModelError, OutputError, number, param
-from codemae_geo.inference import engine
+from codemae_geo.inference import distributed, engine
 from codemae_geo.inference.journal import clear, now
 from codemae_geo.inference.predictor import WindowNetwork
-from codemae_geo.inference.request import RunOptions, SceneRequest
+from codemae_geo.inference.request import RunOptions, SceneRequest, absolute
 from codemae_geo.inference.runtimes import Choice, Network, Program, choose_runtime, load_network
 from codemae_geo.inference.summary import (
     describe_grid,
@@ -133,6 +133,10 @@ class Job(ABC, Generic[Windows]):
         self.facts = dict(facts or {})
         self.parameters = dict(parameters or {})
         self.created = now()
+        #: opens the same job elsewhere; None where that is not possible
+        self.opening: Callable[[], Any] | None = None
+        #: of the scheduler that a run is given to
+        self.client: Any = None
         self._reads = [*(name for scene in scenes for name in scene.names), *reads]
         self.conversions = [
             decide_conversion(scene, request, spec.family, spec.unit, reporter)
@@ -172,7 +176,15 @@ class Job(ABC, Generic[Windows]):
     def estimate(self) -> dict[str, Any]:
         """What the run will take: grid, windows, memory and disk, before a run."""
 
-    def run(self, out: str | Path, *, overwrite: bool = False, resume: bool = False, keep: bool = False) -> MapResult:
+    def run(
+        self,
+        out: str | Path,
+        *,
+        overwrite: bool = False,
+        resume: bool = False,
+        keep: bool = False,
+        scheduler: str | None = None,
+    ) -> MapResult:
         """Run the model over the scenes and write the output folder.
 
         Args:
@@ -181,12 +193,18 @@ class Job(ABC, Generic[Windows]):
             resume: go on where a run of the same job for the same folder was stopped, to the same bytes; where none
                 was, begin. Only maps of classes are kept by strips; other jobs begin again.
             keep: what is finished stays when this run is interrupted or fails, as it does when it is killed.
+            scheduler: address of a Dask scheduler whose workers compute the map, see
+                :mod:`codemae_geo.inference.distributed`; None computes here.
 
         Raises:
             InputError: not one pixel could be analysed; or the run that was stopped there is another one.
             OutputError: the folder has content or holds an input, or the disk is full.
         """
-        with gdal_env(), FolderStaging(out, overwrite=overwrite, resume=resume) as staging:
+        with (
+            gdal_env(),
+            nullcontext() if scheduler is None else distributed.connect(scheduler) as self.client,
+            FolderStaging(out, overwrite=overwrite, resume=resume) as staging,
+        ):
             self._protect_inputs(staging.path)
             try:
                 outputs, summary = self._write(staging)
@@ -232,7 +250,7 @@ class Job(ABC, Generic[Windows]):
             "conversions": [c.as_dict() for c in self.conversions],
             "grid": describe_grid(self.grid),
             "windows": [*plan.window, len(plan.row_starts), len(plan.col_starts)],
-            "inputs": {name: fingerprint(name) for name in dict.fromkeys(files)},
+            "inputs": {absolute(name): fingerprint(name) for name in dict.fromkeys(files)},
         }
 
     # -- what subclasses share
@@ -250,11 +268,13 @@ class Job(ABC, Generic[Windows]):
         return GeoBox((self.plan.height, self.plan.width), self.grid.affine * Affine.scale(self.stride), self.grid.crs)
 
     @contextmanager
-    def open_readers(self) -> Iterator[list[AlignedReader]]:
-        """One reader per scene, on the job's grid."""
+    def open_readers(self, columns: tuple[int, int] | None = None) -> Iterator[list[AlignedReader]]:
+        """One reader per scene, on the job's grid or some of its columns."""
         with ExitStack() as stack:
             yield [
-                stack.enter_context(AlignedReader(scene, self.grid, conversion, resampling=self.options.resampling))
+                stack.enter_context(
+                    AlignedReader(scene, self.grid, conversion, resampling=self.options.resampling, columns=columns)
+                )
                 for scene, conversion in zip(self.scenes, self.conversions, strict=True)
             ]
 

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from codemae_geo.classes import NODATA
-from codemae_geo.inference import engine
+from codemae_geo.inference import distributed, engine
 from codemae_geo.inference.job import Job
 from codemae_geo.inference.journal import Journal
 from codemae_geo.inference.predictor import Predictor
@@ -26,6 +26,9 @@ from codemae_geo.vector.polygons import polygonize
 
 class MapJob(Job[Predictor]):
     """A job whose answer is a class for every pixel."""
+
+    #: side in pixels of what one machine of many computes at once
+    super_tile: int = distributed.SIDE
 
     def estimate(self) -> dict[str, Any]:
         """See :meth:`Job.estimate`."""
@@ -41,6 +44,17 @@ class MapJob(Job[Predictor]):
     def writes_probabilities(self) -> bool:
         """Whether the run writes one band per class, to be kept or for a later step."""
         return self.options.probabilities
+
+    def encode(self, scores: NDArray[np.float32], analysed: NDArray[np.bool_]) -> NDArray[Any]:
+        """What the rasters hold of blended scores ``[channels, rows, columns]``: the bands of all, in their order."""
+        decoded = self.predictor.decode(scores)
+        bands = [
+            np.where(analysed, decoded.labels, np.uint8(NODATA))[None],
+            encode_probability(decoded.confidence, analysed)[None],
+        ]
+        if self.writes_probabilities:
+            bands.append(encode_probability(decoded.probabilities, analysed))
+        return np.concatenate(bands)
 
     def _sink(self, folder: Path, journal: Journal) -> Any:
         """What takes the finished rows, made for a folder: a :class:`MapSink`, or what has its face."""
@@ -66,17 +80,24 @@ class MapJob(Job[Predictor]):
         with self.open_readers() as readers, self._sink(staging.folder, journal) as sink:
             if sink.rows:
                 reporter.log(f"goes on at row {sink.rows} of {self.grid.shape[0]}")
-            with reporter.stage("predict", len(self.plan)):
-                stats = engine.run(
-                    readers,
-                    self.plan,
-                    self.predictor,
-                    sink,
-                    region=self.region,
-                    batch=self.predictor.batch_size,
-                    done=sink.rows,
-                    reporter=reporter,
-                )
+            if self.client is not None:
+                journal.keep()  # tiles that are finished count for a run that goes on
+                with reporter.stage("predict"):
+                    stats = distributed.run(
+                        self, self.client, sink.write, journal.folder / distributed.FOLDER, sink.rows, reporter
+                    )
+            else:
+                with reporter.stage("predict", len(self.plan)):
+                    stats = engine.run(
+                        readers,
+                        self.plan,
+                        self.predictor,
+                        sink,
+                        region=self.region,
+                        batch=self.predictor.batch_size,
+                        done=sink.rows,
+                        reporter=reporter,
+                    )
             if not sink.pixels.any():
                 staging.forget()
                 raise self.nothing_analysed()
@@ -130,14 +151,16 @@ class MapSink:
 
     def __call__(self, row: int, scores: NDArray[np.float32], analysed: NDArray[np.bool_]) -> None:
         """Take rows from ``row`` on: ``scores [channels, rows, columns]``, ``analysed [rows, columns]``."""
-        decoded = self._job.predictor.decode(scores)
-        labels = np.where(analysed, decoded.labels, np.uint8(NODATA))
-        self._classes.write_rows(row, labels)
-        self._confidence.write_rows(row, encode_probability(decoded.confidence, analysed))
+        self.write(row, self._job.encode(scores, analysed))
+
+    def write(self, row: int, bands: NDArray[np.uint8]) -> None:
+        """Take rows from ``row`` on as :meth:`MapJob.encode` gives them."""
+        self._classes.write_rows(row, bands[0])
+        self._confidence.write_rows(row, bands[1])
         if self._probabilities is not None:
-            self._probabilities.write_rows(row, encode_probability(decoded.probabilities, analysed))
+            self._probabilities.write_rows(row, bands[2:])
         self._journal.keep()
-        self._count(labels)
+        self._count(bands[0])
 
     def _count(self, labels: NDArray[np.uint8]) -> None:
         """Add the next rows ``[rows, columns]`` to the pixels and areas of the classes."""
@@ -220,9 +243,13 @@ class ValuesSink:
 
     def __call__(self, row: int, scores: NDArray[np.float32], analysed: NDArray[np.bool_]) -> None:
         """Take rows from ``row`` on: ``scores [bands, rows, columns]``, ``analysed [rows, columns]``."""
-        self._writer.write_rows(row, np.where(analysed, scores, np.float32(np.nan)))
+        self.write(row, np.where(analysed, scores, np.float32(np.nan)))
+
+    def write(self, row: int, values: NDArray[np.float32]) -> None:
+        """Take rows from ``row`` on as :meth:`ValuesJob.encode` gives them."""
+        self._writer.write_rows(row, values)
         self._journal.keep()
-        self._count(scores, analysed)
+        self._count(values, np.asarray(~np.isnan(values).all(0)))
 
     def _count(self, values: NDArray[np.float32], analysed: NDArray[np.bool_]) -> None:
         """Add the next rows ``[bands, rows, columns]`` to count, range, sum and area."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,6 +14,19 @@ from codemae_geo.tiling import Blend
 from codemae_geo.weights import InputSpec
 
 Bounds = tuple[float, float, float, float]
+
+
+def absolute(name: str | Path) -> str:
+    """A file or a pattern by a name that holds in every working directory; addresses and names of models as they are.
+
+    >>> absolute("https://example.org/a.tif"), absolute("damage-tiny-optical")
+    ('https://example.org/a.tif', 'damage-tiny-optical')
+    """
+    file, bar, layer = str(name).partition("|")
+    if "://" in file or file.startswith(("/vsi", "hf:")):
+        return str(name)
+    local = any(c in file for c in "*?[") or Path(file).exists()
+    return f"{Path(file).absolute() if local else file}{bar}{layer}"
 
 
 @dataclass(frozen=True)
@@ -43,6 +56,11 @@ class SceneRequest:
     def open(self, spec: InputSpec) -> Scene:
         """Open the scene for an input of a model."""
         return self.open_as(spec.name, spec.family)
+
+    def located(self) -> SceneRequest:
+        """The same with names that hold in every working directory."""
+        paths = [self.paths] if isinstance(self.paths, str | Path) else self.paths
+        return replace(self, paths=[absolute(path) for path in paths])
 
     def open_as(self, role: str, family: Family) -> Scene:
         """Open the scene for a role, as scenes of a family."""
@@ -86,6 +104,10 @@ class Target:
     res: float | None = None
     bounds: Bounds | None = None
     aoi: str | Path | None = None
+
+    def located(self) -> Target:
+        """The same with names that hold in every working directory."""
+        return self if self.aoi is None else replace(self, aoi=absolute(self.aoi))
 
     def parameters(self, *, pair: bool) -> dict[str, Any]:
         """What tags and summaries tell of it; the grid only of a ``pair``."""

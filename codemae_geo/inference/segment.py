@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
 
 from codemae_geo.errors import ModelError, param
 from codemae_geo.inference.job import MapResult, combine_regions, crop_to_aoi, open_package
 from codemae_geo.inference.journal import Journal
 from codemae_geo.inference.maps import MapJob, ValuesSink
 from codemae_geo.inference.predictor import Predictor
-from codemae_geo.inference.request import Bounds, RunOptions, SceneLike, SceneRequest, Target, as_request
+from codemae_geo.inference.request import Bounds, RunOptions, SceneLike, SceneRequest, Target, absolute, as_request
 from codemae_geo.inference.runtimes.graph import is_exported
 from codemae_geo.outputs import FolderStaging
 from codemae_geo.progress import Reporter
@@ -128,6 +132,10 @@ class ValuesJob(SegmentJob):
         rows = 4 * self.plan.window[0] * self.plan.width * count
         return self._estimate(self.predictor.channels, rows, estimate_bytes(self.cells, count, "float32"))
 
+    def encode(self, scores: NDArray[np.float32], analysed: NDArray[np.bool_]) -> NDArray[Any]:
+        """See :meth:`MapJob.encode`."""
+        return np.where(analysed, scores, np.float32(np.nan))
+
     def _sink(self, folder: Path, journal: Journal) -> ValuesSink:
         return ValuesSink(self, folder, journal)
 
@@ -180,7 +188,22 @@ def open_prediction(
     # 16 bits keep two or three digits of a value, and nobody has measured what they do to a model from elsewhere
     if options.precision == "auto" and (kind is ValuesJob or foreign):
         options = replace(options, precision="float32")
-    return kind.open(package, scene, sar=sar, polygons=polygons, target=target, options=options, reporter=reporter)
+    job = kind.open(package, scene, sar=sar, polygons=polygons, target=target, options=options, reporter=reporter)
+    if isinstance(model, str | Path):
+        job.opening = partial(
+            open_prediction,
+            absolute(model),
+            as_request(scene).located(),
+            sar=None if sar is None else as_request(sar).located(),
+            inputs=inputs,
+            classes=classes,
+            values=values,
+            contract=absolute(contract) if isinstance(contract, str | Path) else contract,
+            polygons=polygons,
+            target=(target or Target()).located(),
+            options=options,
+        )
+    return job
 
 
 def predict(
@@ -201,6 +224,7 @@ def predict(
     options: RunOptions | None = None,
     overwrite: bool = False,
     resume: bool = False,
+    scheduler: str | None = None,
     reporter: Reporter | None = None,
 ) -> MapResult:
     """Run a model over a scene of any size: a map of classes, or bands of values.
@@ -222,6 +246,7 @@ def predict(
         polygons: also write ``classes.gpkg``.
         overwrite: allow a folder with content.
         resume: go on where a run for the same folder was stopped, to the same bytes.
+        scheduler: address of a Dask scheduler whose workers compute, see :mod:`codemae_geo.inference.distributed`.
         reporter: told stages, progress, decisions and warnings.
 
     Returns:
@@ -243,4 +268,4 @@ def predict(
         options=options,
         reporter=reporter,
     )
-    return job.run(out, overwrite=overwrite, resume=resume)
+    return job.run(out, overwrite=overwrite, resume=resume, scheduler=scheduler)

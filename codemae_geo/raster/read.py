@@ -104,6 +104,7 @@ class AlignedReader:
         cache_bytes: bound of GDAL's block cache, which is one per process; None takes what two readers like this one
             need for one row of chunks (it grows with the width, not with the height), 64 MiB at least.
         threads: decoding and warping threads; None is one per core.
+        columns: read these columns alone, first and end; their values are those that the whole width has.
     """
 
     def __init__(
@@ -116,6 +117,7 @@ class AlignedReader:
         chunk_rows: int | None = None,
         cache_bytes: int | None = None,
         threads: int | None = None,
+        columns: tuple[int, int] | None = None,
     ) -> None:
         if resampling != "auto" and resampling not in Resampling.__members__:
             raise InputError(
@@ -129,6 +131,10 @@ class AlignedReader:
         self.resampling = resampling
         self.layers = group_layers(scene.files, grid)
         self.threads = threads
+        self.columns = columns or (0, grid.shape.x)
+        # pieces are warped as those of the whole width are, so that their pixels have the same bits
+        self._left = self.columns[0] // WARP_COLS * WARP_COLS
+        self._right = min(-(-self.columns[1] // WARP_COLS) * WARP_COLS, grid.shape.x)
         self.chunk_rows, self._phase = _chunking(self.layers, chunk_rows)
         self.cache_bytes = cache_bytes or _cache_need(self.layers, self.chunk_rows)
         self._open: OrderedDict[str, OpenSource] = OrderedDict()
@@ -168,7 +174,7 @@ class AlignedReader:
     # --- reading
 
     def read_rows(self, row0: int, row1: int) -> Pixels:
-        """Rows ``row0`` to ``row1`` (half open) of the target grid, in full width.
+        """Rows ``row0`` to ``row1`` (half open) of the target grid, in full width or the columns asked for.
 
         Asked in order, with any overlap up to the height of the last request, every chunk is made once.
 
@@ -187,7 +193,8 @@ class AlignedReader:
                     self._chunks[k] = self._make_chunk(*self._chunk_span(k))
             start, _ = self._chunk_span(k)
             rows_in = slice(max(row0 - start, 0), row1 - start)
-            parts.append(Pixels(self._chunks[k].data[:, rows_in], self._chunks[k].valid[rows_in]))
+            inside = slice(self.columns[0] - self._left, self.columns[1] - self._left)
+            parts.append(Pixels(self._chunks[k].data[:, rows_in, inside], self._chunks[k].valid[rows_in, inside]))
         if len(parts) == 1:
             return parts[0]
         return Pixels(np.concatenate([p.data for p in parts], 1), np.concatenate([p.valid for p in parts]))
@@ -204,18 +211,18 @@ class AlignedReader:
         return start, min(self._phase + k * self.chunk_rows, self.shape[0])
 
     def _make_chunk(self, row0: int, row1: int) -> Pixels:
-        _, cols = self.shape
+        left, right = self._left, self._right
         unit = self.scene.unit
-        data = np.zeros((self.scene.band_count, row1 - row0, cols), self._work_dtype())
-        valid = np.zeros((row1 - row0, cols), bool)
+        data = np.zeros((self.scene.band_count, row1 - row0, right - left), self._work_dtype())
+        valid = np.zeros((row1 - row0, right - left), bool)
         for layer in self.layers:
             if layer.offset is not None:
                 r, c = layer.offset
-                for got, place in self._read_layer(layer, (row0 - r, row1 - r, -c, cols - c)):
-                    _merge(data, valid, got, (place[0] + r - row0, place[2] + c))
+                for got, place in self._read_layer(layer, (row0 - r, row1 - r, left - c, right - c)):
+                    _merge(data, valid, got, (place[0] + r - row0, place[2] + c - left))
             else:
-                for col0 in range(0, cols, WARP_COLS):
-                    self._warp(layer, (row0, row1, col0, min(col0 + WARP_COLS, cols)), data, valid, row0, unit)
+                for col0 in range(left, right, WARP_COLS):
+                    self._warp(layer, (row0, row1, col0, min(col0 + WARP_COLS, right)), data, valid, row0, unit)
             if valid.all():
                 break
         if self.conversion is not None:
@@ -246,7 +253,7 @@ class AlignedReader:
     def _warp(self, layer: Layer, window: Window, data: Array, valid: Mask, top: int, unit: Unit) -> None:
         """Warp one piece of the target and merge it; a piece that needs too much of the source is halved."""
         row0, row1, col0, col1 = window
-        if valid[row0 - top : row1 - top, col0:col1].all():
+        if valid[row0 - top : row1 - top, col0 - self._left : col1 - self._left].all():
             return
         piece = shifted(self.grid, *window)
         need = _needed(piece, layer)
@@ -270,7 +277,7 @@ class AlignedReader:
             Pixels(source, ok), _decimated(shifted(layer.grid, *need), layer.decimation), piece, unit,
             self._method(layer), (layer.ratio[0] / layer.decimation, layer.ratio[1] / layer.decimation), self.threads,
         )  # fmt: skip
-        _merge(data, valid, got, (row0 - top, col0))
+        _merge(data, valid, got, (row0 - top, col0 - self._left))
 
     def _mosaic(self, layer: Layer, window: Window) -> tuple[Array, Mask]:
         f = layer.decimation

@@ -74,6 +74,7 @@ def damage(
     quiet: o.Quiet = False,
     overwrite: o.Overwrite = False,
     resume: o.Resume = False,
+    scheduler: o.Scheduler = None,
     dry_run: o.DryRun = False,
 ) -> None:
     """Map building damage from a scene before and a scene after an event.

@@ -69,6 +69,7 @@ def predict(
     quiet: o.Quiet = False,
     overwrite: o.Overwrite = False,
     resume: o.Resume = False,
+    scheduler: o.Scheduler = None,
     dry_run: o.DryRun = False,
 ) -> None:
     """Run a model over a scene of any size: a map of classes, or bands of values.

@@ -171,8 +171,7 @@ def _weights(start: float, size: float, length: int, roi: int) -> tuple[int, int
 
 def _sigmoid(x: Floats) -> Floats:
     with np.errstate(over="ignore"):
-        found: Floats = 1 / (1 + np.exp(-x))
-    return found
+        return np.asarray(1 / (1 + np.exp(-x)), np.float32)
 
 
 def _softmax(x: Floats) -> Floats:
