@@ -232,7 +232,7 @@ def connect(address: str) -> Iterator[Any]:
                 f"the scheduler {address} cannot be reached",
                 found=str(error).splitlines()[0][:200] or type(error).__name__,
                 expected="the address of a running scheduler, such as tcp://10.0.0.5:8786",
-                hint="start one: dask scheduler; and workers: dask worker ADDRESS --nthreads 1",
+                hint="start one: dask scheduler; and workers: dask worker ADDRESS",
                 option="scheduler",
             ) from error
         try:
@@ -240,7 +240,7 @@ def connect(address: str) -> Iterator[Any]:
         except TimeoutError as error:
             raise InputError(
                 f"the scheduler {address} has no workers",
-                hint=f"start some, on machines that see the same files: dask worker {address} --nthreads 1",
+                hint=f"start some, on machines that see the same files: dask worker {address}",
                 option="scheduler",
             ) from error
         yield client
