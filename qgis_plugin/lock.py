@@ -1,5 +1,7 @@
 #!/usr/bin/env python3
-"""Write codemae_qgis/engine/lock.txt: exact versions of everything that set-up installs, for every system and Python.
+"""Write the locks in codemae_qgis/engine: exact versions of everything that set-up installs, on all systems.
+
+``lock.txt`` has all, ``lock_plain.txt`` what maps without PyTorch need.
 
     python qgis_plugin/lock.py        (needs uv; run it before a release)
 
@@ -17,17 +19,20 @@ LOCK = Path(__file__).with_name("codemae_qgis") / "engine" / "lock.txt"
 COMPILE = (
     "uv pip compile pyproject.toml --extra detection --universal --python-version 3.11 --no-header --no-annotate -q"
 )
+#: the same without PyTorch, in the same versions
+PLAIN = COMPILE.replace(" --extra detection", "") + f" -c {LOCK.relative_to(ROOT).as_posix()}"
 CUDA = ("cuda-", "nvidia-", "triton")
 
 
 def main() -> int:
     """Compile and write."""
-    done = subprocess.run(
-        [sys.executable, "-m", *COMPILE.split()], cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True
-    )
-    lines = [x for x in done.stdout.splitlines() if "==" in x and not x.startswith(CUDA)]
-    LOCK.write_text("# made by lock.py\n" + "\n".join(lines) + "\n", encoding="utf-8")
-    print(f"{len(lines)} packages in {LOCK.relative_to(ROOT)}")
+    for command, path in ((COMPILE, LOCK), (PLAIN, LOCK.with_name("lock_plain.txt"))):
+        done = subprocess.run(
+            [sys.executable, "-m", *command.split()], cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True
+        )
+        lines = [x for x in done.stdout.splitlines() if "==" in x and not x.startswith(CUDA)]
+        path.write_text("# made by lock.py\n" + "\n".join(lines) + "\n", encoding="utf-8")
+        print(f"{len(lines)} packages in {path.relative_to(ROOT)}")
     return 0
 
 

@@ -85,6 +85,25 @@ def test_create_from_wheels_at_a_spaced_non_ascii_path(tool: str, wheels: Path, 
     assert not folder.exists()
 
 
+def test_without_pytorch_nothing_of_it_is_installed(
+    wheels: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lock = tmp_path / "lock_plain.txt"
+    lock.write_text("# made by lock.py\nsmall==1.0\n")
+    monkeypatch.setattr(setup, "PLAIN_LOCK", lock)
+    setup.create(setup.plan(tmp_path / "env", wheels=wheels, variant="plain"))
+    site = next((tmp_path / "env").glob("lib/python*/site-packages"))
+    assert (site / "small.py").exists() and not (site / "torch.py").exists()
+
+
+def test_the_plain_lock_is_a_part_of_the_other() -> None:
+    plain, whole = (set(path.read_text().splitlines()) for path in (setup.PLAIN_LOCK, setup.LOCK))
+    assert {line.partition("==")[0] for line in plain} < {line.partition("==")[0] for line in whole}
+    assert plain <= whole
+    assert not {line.partition("==")[0] for line in plain} & {"torch", "timm", "torchvision", "safetensors"}
+    assert "openvino" in {line.partition("==")[0] for line in plain}
+
+
 def test_failed_step_is_repeated_and_finished_ones_are_not(wheels: Path, tmp_path: Path) -> None:
     plan = setup.plan(tmp_path / "env", wheels=wheels)
     hidden = tmp_path / "hidden"
@@ -198,7 +217,9 @@ def test_where_builds_of_torch_come_from(
 def test_sizes_are_told_before() -> None:
     if setup.find_uv() is None and setup.find_python() is None:
         pytest.skip("neither uv nor a Python for environments")
-    cpu, cuda = setup.plan("/nowhere/env"), setup.plan("/nowhere/env", variant="cuda")
+    plain, cpu, cuda = (setup.plan("/nowhere/env", variant=v) for v in ("plain", "cpu", "cuda"))
+    assert plain.download_mb < 300 and plain.disk_mb == setup.disk_mb("plain") < cpu.disk_mb
+    assert [step.name for step in plain.steps] == ["environment", "libraries", "toolkit"]
     assert 300 < cpu.download_mb < 1000 < cuda.download_mb
     assert cpu.disk_mb < cuda.disk_mb
     assert not os.path.exists("/nowhere")  # noqa: PTH110

@@ -24,6 +24,8 @@ from .words import tr
 PACKAGE = "codemae-geo==0.1.0"
 #: exact versions of everything else, written by lock.py
 LOCK = Path(__file__).with_name("lock.txt")
+#: the part of it that maps without PyTorch need
+PLAIN_LOCK = Path(__file__).with_name("lock_plain.txt")
 #: packages with a CPU and a CUDA build
 _BUILDS = ("torch", "torchvision")
 _CPU_INDEX = "https://download.pytorch.org/whl/cpu"
@@ -33,10 +35,17 @@ PYTHONS = ("3.12", "3.13", "3.11")
 #: megabytes as installed on Linux: (download, disk)
 _SIZES = {
     "environment": (35, 110),
-    "libraries": (210, 560),
+    "plain": (180, 580),
+    "libraries": (210, 620),
     "cpu": (200, 720),
     "cuda": (2700, 5300),
-    "toolkit": (5, 10),
+    "toolkit": (18, 20),
+}
+#: what can be made -> the sizes of its steps
+VARIANTS = {
+    "plain": ("environment", "plain", "toolkit"),
+    "cpu": ("environment", "libraries", "cpu", "toolkit"),
+    "cuda": ("environment", "libraries", "cuda", "toolkit"),
 }
 #: what is written into the folder to know it again
 _MARKER = "codemae-setup.json"
@@ -83,6 +92,12 @@ class Plan:
         return [self.tool, self.variant, [[s.name, [list(c) for c in s.commands]] for s in self.steps]]
 
 
+def disk_mb(variant: str) -> int:
+    """Megabytes on disk that a variant takes, about."""
+    build = "cpu" if variant == "cuda" and sys.platform == "darwin" else variant
+    return sum(_SIZES[name][1] for name in VARIANTS[build])
+
+
 def find_uv() -> str | None:
     """The user's uv, also where installers put it without touching PATH."""
     name = "uv.exe" if sys.platform == "win32" else "uv"
@@ -126,7 +141,8 @@ def plan(
 
     Args:
         folder: where; the managed folder without one.
-        variant: ``cpu`` or ``cuda`` (NVIDIA). On macOS both are the same.
+        variant: ``plain`` without PyTorch, which runs exported models on the processor; ``cpu``, or ``cuda`` (NVIDIA),
+            with it. On macOS these two are the same.
         wheels: a folder with all wheels, for computers without network; nothing is downloaded then.
         tool: ``uv``, ``venv``, or ``auto`` for the first that is there.
         package: another source of the toolkit than the package index: a wheel file or a folder.
@@ -156,10 +172,11 @@ def plan(
     libraries = (*install, *source, "--no-deps", "-r", str(folder / "libraries.txt"))
     toolkit = (*install, *source, "--no-deps", package or PACKAGE)
     build = "cpu" if variant == "cpu" or sys.platform == "darwin" else "cuda"
+    plain = variant == "plain"
     steps = [
         _step("environment", tr("Creating the environment"), make, "environment"),
-        _step("libraries", tr("Installing libraries"), libraries, "libraries"),
-        _step("torch", tr("Installing PyTorch"), torch, build),
+        _step("libraries", tr("Installing libraries"), libraries, "plain" if plain else "libraries"),
+        *([] if plain else [_step("torch", tr("Installing PyTorch"), torch, build)]),
         _step("toolkit", tr("Installing codemae-geo"), toolkit, "toolkit"),
     ]
     return Plan(folder, "uv" if uv else "venv", variant, tuple(steps))
@@ -188,9 +205,9 @@ def locked() -> dict[str, str]:
     return pins
 
 
-def _libraries() -> str:
+def _libraries(variant: str) -> str:
     """The lock without the packages that have several builds."""
-    lines = LOCK.read_text(encoding="utf-8").splitlines()
+    lines = (PLAIN_LOCK if variant == "plain" else LOCK).read_text(encoding="utf-8").splitlines()
     return "\n".join(line for line in lines if line.partition("==")[0] not in _BUILDS) + "\n"
 
 
@@ -241,7 +258,7 @@ def create(
             on_step(index, len(work.steps), step)
         if step.name not in done:
             if step.name == "libraries":
-                (work.folder / "libraries.txt").write_text(_libraries(), encoding="utf-8")
+                (work.folder / "libraries.txt").write_text(_libraries(work.variant), encoding="utf-8")
             for command in step.commands:
                 _run(step, command, environment, log, is_cancelled)
             done.append(step.name)

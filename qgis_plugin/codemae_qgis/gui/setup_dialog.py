@@ -103,8 +103,12 @@ class SetupDialog(QDialog):
         form = QFormLayout(page)
         form.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
         self.variant = QComboBox()
-        self.variant.addItem(tr("Processor only: smaller, runs anywhere"), "cpu")
-        self.variant.addItem(tr("NVIDIA graphics card (CUDA): large, many times faster"), "cuda")
+        for name, text in (
+            ("plain", tr("Processor, {size}: without PyTorch, maps with exported models")),
+            ("cpu", tr("Processor, {size}: with PyTorch, any model and training")),
+            ("cuda", tr("NVIDIA graphics card, {size}: with PyTorch (CUDA), many times faster")),
+        ):
+            self.variant.addItem(text.format(size=size_text(setup.disk_mb(name))), name)
         self.variant.currentIndexChanged.connect(self._show_plan)
         self.wheels = QgsFileWidget()
         self.wheels.setStorageMode(QgsFileWidget.StorageMode.GetDirectory)

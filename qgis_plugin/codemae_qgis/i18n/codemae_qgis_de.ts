@@ -572,8 +572,8 @@ Das Modellpaket sagt, welchen Sensor und welche Kanäle es braucht; Szenen jeder
     <translation>Mehr</translation>
   </message>
   <message>
-    <source>NVIDIA graphics card (CUDA): large, many times faster</source>
-    <translation>NVIDIA-Grafikkarte (CUDA): groß, um ein Vielfaches schneller</translation>
+    <source>NVIDIA graphics card, {size}: with PyTorch (CUDA), many times faster</source>
+    <translation>NVIDIA-Grafikkarte, {size}: mit PyTorch (CUDA), um ein Vielfaches schneller</translation>
   </message>
   <message>
     <source>Nodata</source>
@@ -676,8 +676,12 @@ Das Modellpaket sagt, welchen Sensor und welche Kanäle es braucht; Szenen jeder
     <translation>Prozessor</translation>
   </message>
   <message>
-    <source>Processor only: smaller, runs anywhere</source>
-    <translation>Nur Prozessor: kleiner, läuft überall</translation>
+    <source>Processor, {size}: with PyTorch, any model and training</source>
+    <translation>Prozessor, {size}: mit PyTorch, alle Modelle und Training</translation>
+  </message>
+  <message>
+    <source>Processor, {size}: without PyTorch, maps with exported models</source>
+    <translation>Prozessor, {size}: ohne PyTorch, Karten mit exportierten Modellen</translation>
   </message>
   <message>
     <source>Python</source>

@@ -89,7 +89,9 @@ def test_says_what_it_takes_and_creates(
 
 
 def test_choices_are_planned_anew(dialog: SetupDialog, made: SimpleNamespace, tmp_path: Path) -> None:
-    dialog.variant.setCurrentIndex(1)
+    assert dialog.variant.currentData() == "plain"
+    assert "MB: without PyTorch" in dialog.variant.currentText()
+    dialog.variant.setCurrentIndex(dialog.variant.findData("cuda"))
     dialog.wheels.setFilePath(str(tmp_path))
     wait_for(lambda: {"variant": "cuda", "wheels": str(tmp_path)} in made.plans)
 
