@@ -21,7 +21,7 @@ PANELS: dict[str, tuple[str, ...]] = {
         "scheduler",
     ),
     "Buildings": ("footprints", "footprints_crs", "only_near_buildings", "near_distance"),
-    "Reporting": ("json", "progress", "quiet", "dry_run", "help"),
+    "Reporting": ("json", "progress", "quiet", "dry_run", "measure", "help"),
 }  # fmt: skip
 #: heading of the list of commands -> commands below it
 COMMANDS: dict[str, tuple[str, ...]] = {

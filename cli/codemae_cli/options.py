@@ -31,6 +31,10 @@ DryRun = Annotated[
     typer.Option("--dry-run", help="Show grid, windows and memory, and write nothing."),
 ]
 
+Measure = Annotated[
+    bool, typer.Option("--measure", help="With --dry-run: run a window and say how long all will take.")
+]
+
 Model = Annotated[
     str | None,
     typer.Option("--model", "-m", help="Name, file, or hf:OWNER/REPO@REVISION."),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shlex
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -35,6 +36,17 @@ def size(count: float) -> str:
     return f"{count / 2**30:.2f} GiB" if count >= 2**30 else f"{count / 2**20:.1f} MiB"
 
 
+def duration(seconds: float) -> str:
+    """A time as people say it.
+
+    >>> duration(3.2), duration(150), duration(9000)
+    ('3 s', '3 min', '2.5 h')
+    """
+    if seconds < 90:
+        return f"{max(round(seconds), 1)} s"
+    return f"{math.ceil(seconds / 60)} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
 def show_estimate(plan: Mapping[str, Any]) -> None:
     """What ``--dry-run`` prints."""
     grid, windows, memory = plan["grid"], plan["windows"], dict(plan["memory_bytes"])
@@ -53,6 +65,16 @@ def show_estimate(plan: Mapping[str, Any]) -> None:
         *((f"  {name.replace('_', ' ')}", size(value)) for name, value in memory.items()),
         ("disk", f"at most {size(plan['disk_bytes'])}"),
     ]
+    if "measured" in plan:
+        found = plan["measured"]
+        passes = f", {found['passes']} passes each" if found["passes"] > 1 else ""
+        rows.append(
+            (
+                "time",
+                f"about {duration(found['seconds'])} for the network: {found['windows']} windows asked for,"
+                f" {found['seconds_per_window']:.2g} s each{passes}",
+            )
+        )
     if "overlap" in plan:
         rows.append(("overlap", f"{plan['overlap']['area_m2'] / 1e6:.3f} km2"))
     typer.echo(table(rows))
@@ -77,6 +99,8 @@ def run_job(
         job = open_job(reporter)
         if dry_run:
             plan = job.estimate()
+            if arguments.get("measure"):
+                plan["measured"] = job.measure()
         else:
             result = job.run(
                 arguments["output"],

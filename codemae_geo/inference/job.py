@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from time import perf_counter
 from typing import Any, ClassVar, Generic, TypeVar
 
 import numpy as np
@@ -206,8 +207,19 @@ class Job(ABC, Generic[Windows]):
             FolderStaging(out, overwrite=overwrite, resume=resume) as staging,
         ):
             self._protect_inputs(staging.path)
+            before = self._stamps()
             try:
                 outputs, summary = self._write(staging)
+                changed = [name for name, stamp in self._stamps().items() if before.get(name) != stamp]
+                changed += [name for name in before if not Path(name).exists()]
+                if changed:
+                    staging.forget()
+                    raise InputError(
+                        "an input changed while it was read",
+                        found=f"{changed[0]} was written to or removed during the run",
+                        expected="files that stay as they are",
+                        hint="run it again when the file is complete",
+                    )
             except BaseException as error:
                 self._tell_of_kept(staging, error, keep=keep)
                 raise
@@ -220,6 +232,56 @@ class Job(ABC, Generic[Windows]):
             write_summary(outputs["summary"], summary)
             staging.publish_all(stale=self.task.outputs)
             return MapResult(staging.path, final, summary)
+
+    def measure(self) -> dict[str, Any]:
+        """How long the run will take, from windows that are run now: those asked for times the seconds of one.
+
+        Returns:
+            ``windows`` that hold a pixel asked for, ``passes`` of the network for each, ``seconds_per_window`` with all
+            its passes (the faster of two, after one that is not counted), and ``seconds`` for all windows. Reading,
+            writing and polygons come on top.
+        """
+        plan, stride = self.plan, self.stride
+        sides = [side * stride for side in plan.window]
+        images = [
+            np.zeros((1, s.band_count, *sides), np.uint8 if c.target == "uint8" else np.float32)
+            for s, c in zip(self.scenes, self.conversions, strict=True)
+        ]
+        valid = [np.ones((1, *sides), bool) for _ in images]
+        times = []
+        for _ in range(3):
+            start = perf_counter()
+            list(self.predictor(images, valid))
+            times.append(perf_counter() - start)
+        seconds = min(times[1:])
+        windows = self._windows_asked_for()
+        return {
+            "windows": windows,
+            "passes": 8 if getattr(self.predictor, "tta", False) else 1,
+            "seconds_per_window": seconds,
+            "seconds": windows * seconds,
+        }
+
+    def _windows_asked_for(self) -> int:
+        """Windows that hold a pixel of the region; what is nodata is not known before it is read."""
+        plan, stride = self.plan, self.stride
+        if self.region is None:
+            return len(plan)
+        found = 0
+        for start in plan.row_starts:
+            end = min(start + plan.window[0], plan.height) * stride
+            columns = np.flatnonzero(self.region(start * stride, end).any(0))
+            starts = np.array(plan.col_starts) * stride
+            found += int(
+                (np.searchsorted(columns, starts + plan.window[1] * stride) > np.searchsorted(columns, starts)).sum()
+            )
+        return found
+
+    def _stamps(self) -> dict[str, tuple[int, int]]:
+        """Size and time of change of every local file that is read."""
+        names = dict.fromkeys(str(name).partition("|")[0] for name in filter(None, self._reads))
+        files = [(name, Path(name)) for name in names if "://" not in name and Path(name).is_file()]
+        return {name: (path.stat().st_size, path.stat().st_mtime_ns) for name, path in files}
 
     @abstractmethod
     def _write(self, staging: FolderStaging) -> tuple[dict[str, Path], dict[str, Any]]:

@@ -76,6 +76,7 @@ def damage(
     resume: o.Resume = False,
     scheduler: o.Scheduler = None,
     dry_run: o.DryRun = False,
+    measure: o.Measure = False,
 ) -> None:
     """Map building damage from a scene before and a scene after an event.
 

@@ -50,6 +50,7 @@ def detect(
     quiet: o.Quiet = False,
     overwrite: o.Overwrite = False,
     dry_run: o.DryRun = False,
+    measure: o.Measure = False,
 ) -> None:
     """Find objects in a scene of any size with a detection package; none is bundled.
 

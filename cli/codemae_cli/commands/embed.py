@@ -62,6 +62,7 @@ def embed(
     quiet: o.Quiet = False,
     overwrite: o.Overwrite = False,
     dry_run: o.DryRun = False,
+    measure: o.Measure = False,
 ) -> None:
     """Dense features of a scene of any size, from a pretrained backbone.
 

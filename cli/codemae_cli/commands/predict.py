@@ -71,6 +71,7 @@ def predict(
     resume: o.Resume = False,
     scheduler: o.Scheduler = None,
     dry_run: o.DryRun = False,
+    measure: o.Measure = False,
 ) -> None:
     """Run a model over a scene of any size: a map of classes, or bands of values.
 
