@@ -81,18 +81,7 @@ def export(package: PackageFile, path: Path, program: Program | None = None, *, 
             f"{package.path.name} is an exported model already", hint="name the package that it was made from"
         )
     loaded = package if isinstance(package, ModelPackage) else load_package(package.path)
-    if program.kind == "boxes" and not isinstance(loaded.module, FasterRCNN):
-        raise ModelError(
-            f"detectors of the architecture {contract.architecture.name} are not exported",
-            expected="the architecture faster-rcnn",
-            hint=f"run it with {param('runtime', 'torch')}",
-        )
-    if program.kind == "boxes" and loaded.module.fit is not None:
-        raise ModelError(
-            f"the detector {contract.name} resizes its images, and such detectors are not exported",
-            found=f"fit={list(loaded.module.fit)}",
-            hint=f"run it with {param('runtime', 'torch')}",
-        )
+    detector = _detector(loaded) if program.kind == "boxes" else None
     windows = Windows(loaded.module, seen, program, eager=False).eval()
     backbones = [m for m in windows.modules() if isinstance(m, HiViT)]
     sides = {round(m.absolute_pos_embed.shape[1] ** 0.5) for m in backbones}
@@ -103,7 +92,7 @@ def export(package: PackageFile, path: Path, program: Program | None = None, *, 
         images, valid = probe_windows(seen)
         arrays = [torch.from_numpy(a) for pair in zip(images, valid, strict=True) for a in pair]
         with torch.inference_mode():
-            answer = detector_logits(windows, arrays) if program.kind == "boxes" else windows(*arrays).numpy()
+            answer = windows(*arrays).numpy() if detector is None else detector_logits(windows, arrays)
         part = staging.folder / path.name
         try:
             _convert(windows, seen.inputs, side, seen.window, part)
@@ -121,7 +110,7 @@ def export(package: PackageFile, path: Path, program: Program | None = None, *, 
             "positions": side,
             "package_sha256": package.sha256,
             "probe": pack_answer(probe_answer(answer, program.kind)),
-            **({"detector": asdict(detector_settings(loaded.module))} if program.kind == "boxes" else {}),
+            **({} if detector is None else {"detector": asdict(detector_settings(detector))}),
         }
         _forget_sources(model.graph)
         for function in model.functions:
@@ -155,6 +144,29 @@ class _ExportableDetector(_Exportable):
         levels = module.levels(image)
         scores, deltas = module.rpn_head(levels)
         return (*levels[:4], *scores, *deltas, *module.roi_head.bbox_head(arrays[-1]))
+
+
+def _detector(package: ModelPackage) -> FasterRCNN:
+    """The detector of a package, if it is one that is exported.
+
+    Raises:
+        ModelError: it is not.
+    """
+    name, module = package.contract.name, package.module
+    hint = f"run it with {param('runtime', 'torch')}"
+    if not isinstance(module, FasterRCNN):
+        raise ModelError(
+            f"detectors of the architecture {package.contract.architecture.name} are not exported",
+            expected="the architecture faster-rcnn",
+            hint=hint,
+        )
+    if module.fit is not None:
+        raise ModelError(
+            f"the detector {name} resizes its images, and such detectors are not exported",
+            found=f"fit={list(module.fit)}",
+            hint=hint,
+        )
+    return module
 
 
 def detector_settings(module: Any) -> Settings:
