@@ -95,7 +95,7 @@ def sample_pairs(data: DataConfig, count: int, seed: int = 0) -> Pairs:
     Raises:
         InputError: a folder cannot be used, or there is no room for a window.
     """
-    from codemae_train.methods.pretrain import open_source
+    from codemae_train.pairdata import open_source
 
     source, held_out = open_source(data)
     if data.holdout is not None:

@@ -29,7 +29,8 @@ from codemae_datasets.transforms import PairTransform
 from codemae_train.config import Recipe, load_recipe
 from codemae_train.devices import make_fabric, to_device
 from codemae_train.loop import fit, prepare
-from codemae_train.methods.pretrain import Pretraining, open_source
+from codemae_train.methods.pretrain import Pretraining
+from codemae_train.pairdata import open_source
 from codemae_train.run import Run
 from torch import Tensor
 

@@ -12,7 +12,8 @@ from typing import Any, Literal
 import torch
 from codemae_train import optim
 from codemae_train.config import BaseRecipe, Beta, DataConfig, Part
-from codemae_train.methods.pairs import KEYS, Modality, PairMethod, PairTrain
+from codemae_train.methods.pairs import KEYS, PairMethod, PairTrain
+from codemae_train.pairdata import Modality
 from codemae_train.run import Run
 from codemae_train.views import ViewConfig, make_view
 from lightning.fabric import Fabric

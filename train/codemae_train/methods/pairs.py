@@ -1,4 +1,4 @@
-"""What methods that pretrain on pairs of images share: data, rates, validation, the contract of their encoder."""
+"""What methods that pretrain on pairs of images share: rates, validation, the contract of their encoder."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from codemae_datasets.pairs import PairSource, Statistics, collate, raise_error
-from codemae_datasets.samplers import PairBatchSampler, seeded
+from codemae_datasets.pairs import PairSource, collate, raise_error
+from codemae_datasets.samplers import seeded
 from codemae_train import checkpoint as ckpt
 from codemae_train import optim
-from codemae_train.config import DataConfig, LoopConfig
+from codemae_train.config import LoopConfig
 from codemae_train.devices import to_device
 from codemae_train.log import figures
-from codemae_train.methods.pretrain import open_source, source_statistics, validation_batches
+from codemae_train.pairdata import Modality, PairData, encoder_limits, image_input, open_data
 from codemae_train.run import Method, Parts, Run
 from kornia.enhance import normalize
 from lightning.fabric import Fabric
@@ -25,9 +25,8 @@ from torch import Tensor, nn
 from codemae_geo.errors import CodemaeError
 from codemae_geo.progress import Reporter
 from codemae_geo.weights.convert import read_checkpoint
-from codemae_geo.weights.package import ArchitectureSpec, DataSource, InputSpec, Metric, ModelContract, save_package
+from codemae_geo.weights.package import ArchitectureSpec, DataSource, Metric, ModelContract, save_package
 
-Modality = Literal["optical", "sar"]
 #: name here -> key of a batch
 KEYS: dict[str, str] = {"optical": "rgb", "sar": "sar"}
 
@@ -58,10 +57,7 @@ class PairMethod(Method):
         | {f"data.{key}" for key in ("use", "exclude", "exclude_test")}
     )
 
-    source: PairSource
-    statistics: Statistics
-    validation: list[list[Any]]
-    validated_on: str
+    data: PairData
 
     def __init__(self, recipe: Any, data: tuple[PairSource, list[Any]] | None = None) -> None:
         super().__init__(recipe)
@@ -96,27 +92,16 @@ class PairMethod(Method):
 
     def build(self, fabric: Fabric, reporter: Reporter) -> Parts:
         """See :class:`~codemae_train.run.Method`."""
-        recipe, train = self.recipe, self.recipe.train
-        self.source, held_out = self._data or open_source(recipe.data)
-        sampler = PairBatchSampler(
-            self.source,
-            train.batch // train.accumulate,
-            train.seed,
-            fabric.global_rank,
-            fabric.world_size,
-            train.accumulate,
-        )
-        self.statistics = source_statistics(recipe.data, self.source, sampler)
+        recipe = self.recipe
+        self.data = data = open_data(recipe, self._data, fabric)
         self.tables = {
-            "optical": self.statistics.rgb.to(fabric.device),
-            "sar": self.statistics.sar.to(fabric.device),
+            "optical": data.statistics.rgb.to(fabric.device),
+            "sar": data.statistics.sar.to(fabric.device),
         }
         model = self.make_model(fabric)
         if recipe.model.init:
             ckpt.load_weights(model, self.starting_state(recipe.model.init), recipe.model.init)
-        self.validation = validation_batches(recipe, held_out, sampler)
-        self.validated_on = "held-out area" if held_out else "images of the training set"
-        return Parts(model, self.make_optimizer(model, fabric), self.source, sampler, collate)
+        return Parts(model, self.make_optimizer(model, fabric), data.source, data.sampler, collate)
 
     def starting_state(self, path: Path) -> dict[str, Tensor]:
         """Weights to start from, by the model's names."""
@@ -153,7 +138,7 @@ class PairMethod(Method):
         run.bare.gather = "none"  # the other processes hold the same rows
         sums: dict[str, float] = {}
         count = 0
-        for number, items in enumerate(self.validation[:batches]):
+        for number, items in enumerate(self.data.validation[:batches]):
             samples = [sample for sample in (run.source[item] for item in items) if not sample.get("unreadable")]
             if len(samples) < 2:
                 continue
@@ -178,10 +163,10 @@ class PairMethod(Method):
         """Data, batch, statistics."""
         train = self.recipe.train
         return {
-            "datasets": list(self.source.names),
+            "datasets": list(self.data.source.names),
             "pairs": run.steps_per_epoch * train.batch,
             "batch": {"pairs": train.batch, "per_process": run.sampler.batch // run.fabric.world_size},
-            "statistics": self.statistics.as_dict(self.source.names),
+            "statistics": self.data.statistics.as_dict(self.data.source.names),
         }
 
     def export(self, run: Run, validation: Mapping[str, float]) -> dict[str, Any]:
@@ -192,31 +177,15 @@ class PairMethod(Method):
             description=self.description,
             task="embedding",
             architecture=architecture,
-            inputs=[image_input(name, self.statistics) for name in modalities],
+            inputs=[image_input(name, self.data.statistics) for name in modalities],
             overlap=0.5,
             temperature=1.0,
             window=self.recipe.model.img_size,
             licence="as its training data require",
-            training_data=[DataSource(name=name, licence="see the data set") for name in self.source.names],
+            training_data=[DataSource(name=name, licence="see the data set") for name in self.data.source.names],
             training=f"{run.step} steps of {self.recipe.train.batch} pairs; recipe.yaml and run.json say all.",
-            metrics=[Metric(name=f"loss {k}", value=v, split=self.validated_on) for k, v in validation.items()],
+            metrics=[Metric(name=f"loss {k}", value=v, split=self.data.validated_on) for k, v in validation.items()],
             limits=encoder_limits(self.recipe.data),
         )
         path = save_package(run.folder / self.exports[0], state, contract, overwrite=True)
         return {"encoder": str(path)}
-
-
-def image_input(modality: Modality, statistics: Statistics) -> InputSpec:
-    """An input of an encoder: uint8 images, normalised by the mean statistics of all datasets."""
-    table = statistics.rgb if modality == "optical" else statistics.sar
-    mean, std = table.mean(dim=0).tolist()
-    bands = ["red", "green", "blue"] if modality == "optical" else ["amplitude"]
-    return InputSpec(name=modality, family=modality, bands=bands, unit="uint8", scale=1 / 255, mean=mean, std=std)
-
-
-def encoder_limits(data: DataConfig) -> str:
-    """What an encoder's package says of itself."""
-    stretched = {"optical": data.optical_stretch, "SAR": data.sar_stretch}
-    limits = ["A backbone: it draws no map. Normalisation is the mean over its data sets."]
-    limits += [f"{name} values {s[0]:g} to {s[1]:g} became 0 to 255 before." for name, s in stretched.items() if s]
-    return " ".join(limits)
