@@ -460,8 +460,11 @@ def draw(units: pd.DataFrame, path: Path) -> None:
         axis.spines[["top", "right"]].set_visible(False)
     axes[0][0].set_ylabel("mean F1 over buildings")
     figure.supxlabel("labelled buildings", fontsize=9)
-    handles, labels = axes[0][0].get_legend_handles_labels()
-    figure.legend(handles, labels, ncols=5, fontsize=7.5, loc="upper center", frameon=False)
+    legend = {
+        label: handle for axis in axes[0] for handle, label in zip(*axis.get_legend_handles_labels(), strict=True)
+    }
+    legend["bundled (chip 2 alone is new to it)"] = legend.pop("bundled")
+    figure.legend(legend.values(), legend.keys(), ncols=5, fontsize=7, loc="upper center", frameon=False)
     figure.tight_layout(rect=(0, 0, 1, 0.93))
     figure.savefig(path, dpi=110)
 

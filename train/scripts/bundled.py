@@ -407,6 +407,7 @@ def predict(model: nn.Module, pre: Tensor, post: Tensor, window: int, flips: boo
     A plain loop for the evaluation here; the library's engine does this for real scenes.
     """
     height, width = pre.shape[-2:]
+    window = min(window, height // 32 * 32, width // 32 * 32)
     ramp = torch.hann_window(window + 2, periodic=False)[1:-1]
     weight = ramp[:, None] * ramp[None, :]
     total = torch.zeros(6, height, width)
@@ -445,6 +446,7 @@ def scores(localisation: Tensor, damage: Tensor, label: Tensor) -> dict[str, flo
 def fit_temperature(model: nn.Module, pre: Tensor, post: Tensor, label: Tensor, side: int = 480) -> float:
     """Divisor of the damage logits that makes ``label`` most likely (temperature scaling, Guo et al., ICML 2017)."""
     logits, truth = [], []
+    side = min(side, *(n // 32 * 32 for n in label.shape))
     for top in range(0, label.shape[0] - side + 1, side):
         for left in range(0, label.shape[1] - side + 1, side):
             area = (slice(top, top + side), slice(left, left + side))
