@@ -16,7 +16,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
-    help="Datasets and collections: list, info, verify, stats, build, pack, index, pairs, find.",
+    help="Datasets and collections: list, info, verify, stats, build, pack, index, pairs, find, merge.",
 )
 
 Workers = Annotated[int, typer.Option(min=1, help="Threads.")]
@@ -477,3 +477,31 @@ def find(
     for pair in result["pairs"]:
         pair["command"] = damage_call(pair, aoi)
     _tell(result, found_text(result, show), json_=json_, progress=progress, quiet=quiet, output=None)
+
+
+@app.command("merge", epilog="Example:\n\n\b\ncodemae data merge monday.gpkg anna.gpkg ben.geojson -o labels.gpkg")
+@command
+def merge(
+    files: Annotated[list[Path], typer.Argument(metavar="LABELS...", help="Points or polygons, the latest file last.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="GeoPackage to write, for `codemae adapt`.")],
+    column: Annotated[str | None, typer.Option(help="Column of the class.")] = None,
+    json_: o.Json = False,
+    progress: o.Progress = "auto",
+    quiet: o.Quiet = False,
+    overwrite: o.Overwrite = False,
+) -> None:
+    """Put damage labels of several people into one layer; where two differ, the later file counts, and that is said."""
+    from codemae_datasets.merging import merge_labels
+
+    reporter = make_reporter(progress, quiet)
+    try:
+        merged = merge_labels(files, output, column=column, overwrite=overwrite, reporter=reporter)
+    finally:
+        close(reporter)
+    result = merged.as_dict()
+    rows = [(f"{c['lat']:.6f}, {c['lon']:.6f}", *(c[k] for k in ("before", "before_file", "after", "after_file")))
+            for c in result["conflicts"]]  # fmt: skip
+    lines = [table([(n, str(c)) for n, c in result["labels"].items()], ("class", "buildings"))]
+    if rows:
+        lines += ["", table(rows, ("place", "was", "in", "is now", "by"))]
+    _tell(result, "\n".join(lines), json_=json_, progress=progress, quiet=quiet, output=output)
