@@ -262,6 +262,8 @@ def read_header(
             notes.append(fit.describe())
             if fit.doubt_px > WARN_PX:
                 warnings.append(("gcps", _doubtful_points(fit)))
+        if raw.rpcs is not None and not raw.transform.is_identity:
+            notes.append("rational polynomial coefficients beside the geotransform: not used")
         scaling, said = scaling_of(raw, ds.count, catalogue, name)
         notes += said
         stored = types[chosen[0] - 1]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +13,12 @@ from torch import Tensor, nn
 
 from codemae_geo import models
 from codemae_geo.errors import ModelError
-from codemae_geo.inference import detect, embed
-from truth.ruler import MARKS, Ruler, marks, measure, write
+from codemae_geo.inference import detect, embed, segment
+from codemae_geo.inference.request import RunOptions
+from codemae_geo.inference.runtimes.base import Program
+from codemae_geo.inference.runtimes.export import export
+from codemae_geo.weights import open_package
+from truth.ruler import MARKS, Ruler, marks, measure, ruler, write
 
 
 class Gives(nn.Module):
@@ -66,3 +71,23 @@ def test_nan_features(here: Path) -> None:
             parameter.fill_(float("nan"))
     with pytest.raises(ModelError, match="answers NaN"):
         job.run(here / "features")
+
+
+@pytest.mark.parametrize("runtime", ["onnx", "openvino"])
+def test_nan_without_torch(here: Path, monkeypatch: pytest.MonkeyPatch, runtime: str) -> None:
+    """An exported network that answers NaN in one window."""
+    pytest.importorskip("onnxscript")
+    pytest.importorskip({"onnx": "onnxruntime"}.get(runtime, runtime))
+    monkeypatch.setitem(models.ARCHITECTURES, "ruler", Broken)
+    package = open_package(shutil.copy(ruler(here), here / "own.safetensors"))
+    export(package, here / "own.onnx", Program.of(package.contract))
+    data = marks((200, 200), top=80)
+    options = RunOptions(runtime=runtime, precision="float32")
+    job = segment.SegmentJob.open(here / "own.safetensors", write(here / "a.tif", data), options=options)
+    job.run(here / "good")
+    data[:, 150, 20] = 99
+    job = segment.SegmentJob.open(here / "own.safetensors", write(here / "b.tif", data), options=options)
+    with pytest.raises(ModelError, match="answers NaN") as error:
+        job.run(here / "out")
+    assert "row 128 column 0" in str(error.value)
+    assert not (here / "out").exists()

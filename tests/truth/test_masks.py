@@ -224,3 +224,13 @@ def test_alpha_without_an_opaque_pixel_is_refused(here: Path) -> None:
     path = write(here / "a.tif", stack, colors=["red", "green", "blue", "alpha"])
     with pytest.raises(InputError, match=r"no pixel|no valid pixel"):
         measure(here, path)
+
+
+def test_undeclared_fill_of_the_shared_case(here: Path, shared: Path) -> None:
+    path = shared / "cases/db_fill_undeclared.tif"
+    with rasterio.open(path) as file:
+        db = file.read(1).astype(np.float64)
+    found = measure(here, path, family="sar", unit="db", low=-60.0)
+    assert (db == -9999).any()
+    decibels(found, db, db != -9999)
+    assert "-9999" in str(found.warned)
