@@ -76,6 +76,12 @@ Pre = Annotated[
     list[str], typer.Option(metavar="RASTER...", help="Scene before: files, folder, pattern, URL or STAC item.")
 ]
 Post = Annotated[list[str], typer.Option(metavar="RASTER...", help="Scene after, in any CRS and resolution.")]
+SomePre = Annotated[
+    list[str] | None, typer.Option(metavar="RASTER...", help="Scene before: files, folder, pattern, URL or STAC item.")
+]
+SomePost = Annotated[
+    list[str] | None, typer.Option(metavar="RASTER...", help="Scene after, in any CRS and resolution.")
+]
 Inputs = Annotated[list[str], typer.Argument(metavar="INPUT...", help="Rasters of one scene: files, folders, URLs.")]
 Resampling = Annotated[
     Literal["auto", "nearest", "bilinear", "cubic", "cubic_spline", "lanczos", "average", "mode", "gauss"],

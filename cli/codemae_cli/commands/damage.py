@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -21,14 +24,21 @@ codemae damage --pre pre.tif --post sar.tif --post-sensor sar --model damage-sar
 codemae damage --pre demo:pre --post demo:post-sar --post-sensor sar --model damage-tiny-sar-demo -o out
 codemae damage --pre pre.tif --post post.tif --aoi town.geojson --tta --dry-run -o out
 codemae damage --pre pre.tif --post post.tif -o out --resume
+codemae damage --batch pairs.csv -o maps --resume
 """
 
 
 @command
 def damage(
-    pre: o.Pre,
-    post: o.Post,
     output: o.Output,
+    pre: o.SomePre = None,
+    post: o.SomePost = None,
+    batch: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="Several pairs: CSV or JSON with name, pre, post; each gets a folder."
+        ),
+    ] = None,
     footprints: Annotated[
         str | None,
         typer.Option(metavar="FILE", help="Building polygons to give a class each: file, folder, URL."),
@@ -88,13 +98,13 @@ def damage(
     from codemae_geo.inference.damage import DamageJob
     from codemae_geo.inference.request import RunOptions, Target
 
-    def open_job(reporter: Reporter) -> DamageJob:
+    def open_job(arguments: Mapping[str, Any], reporter: Reporter) -> DamageJob:
         return DamageJob.open(
             scene_request(arguments, "pre", "pre_"),
             scene_request(arguments, "post", "post_"),
-            post_sensor=post_sensor,
-            model=model,
-            footprints=footprints,
+            post_sensor=arguments["post_sensor"],
+            model=arguments["model"],
+            footprints=arguments["footprints"],
             footprints_crs=footprints_crs,
             only_near_buildings=near_distance if only_near_buildings else None,
             target=o.fill(Target, arguments),
@@ -102,4 +112,14 @@ def damage(
             reporter=reporter,
         )
 
-    run_job(open_job, arguments)
+    if batch is not None:
+        from codemae_cli.batch import run_batch
+
+        if pre or post or dry_run:
+            raise typer.BadParameter("is a run of its own, without --pre, --post and --dry-run", param_hint="--batch")
+        run_batch(batch, arguments, open_job)
+        return
+    for name, given in (("pre", pre), ("post", post)):
+        if not given:
+            raise typer.BadParameter("is missing, and so is --batch", param_hint=f"--{name}")
+    run_job(partial(open_job, arguments), arguments)
