@@ -156,7 +156,9 @@ def _run(
         return {"error": error.message}
     finally:
         close(reporter)
-    told = {key: result.summary[key] for key in ("analysed", "classes", "buildings") if key in result.summary}
+    told: dict[str, Any] = {
+        key: result.summary[key] for key in ("analysed", "classes", "buildings") if key in result.summary
+    }
     return {"outputs": {kind: str(file) for kind, file in result.outputs.items()}, **told}
 
 

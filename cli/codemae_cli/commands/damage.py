@@ -35,9 +35,7 @@ def damage(
     post: o.SomePost = None,
     batch: Annotated[
         Path | None,
-        typer.Option(
-            metavar="FILE", help="Several pairs: CSV or JSON with name, pre, post; each gets a folder."
-        ),
+        typer.Option(metavar="FILE", help="Several pairs: CSV or JSON with name, pre, post; each gets a folder."),
     ] = None,
     footprints: Annotated[
         str | None,
