@@ -1,4 +1,4 @@
-"""Train the small detector of buildings that the package bundles (`buildings-tiny-optical`), to try `codemae detect`.
+"""Train a small detector of buildings (`buildings-tiny-optical`), to try `codemae detect`.
 
     python train/scripts/buildings.py --data <folder with pre/ and peer_prediction/> -o runs/buildings
 
@@ -7,7 +7,9 @@ Joplin; fine-tuning of a Faster R-CNN on three of the four chips, from the backb
 has not seen the fourth either; the figures of the finished package on the fourth, and its card. Part of the three chips
 chooses the epoch and the score from which a box counts; the fourth chooses nothing.
 
-The labels are predictions of the first-place solution of the xView2 challenge, not truth.
+The labels are predictions of the first-place solution of the xView2 challenge, not truth. The package is not bundled:
+240 steps of four windows (two minutes of one core) reached mAP50 0.11 and F1 0.23 on the fourth chip, with boxes near
+buildings but not around them; that is no model to try a command with.
 """
 
 from __future__ import annotations
@@ -119,19 +121,20 @@ def main() -> None:
     parser.add_argument("overrides", nargs="*", help="KEY=VALUE changes of the recipe detection/own")
     args = parser.parse_args()
     args.output.mkdir(parents=True, exist_ok=True)
-    write_scenes(args.data, args.output)
+    if not args.resume or not (args.output / "test.gpkg").exists():
+        write_scenes(args.data, args.output)
     settings = [
         "name=buildings-tiny-optical",
         "model.init=damage-tiny-optical",
-        "model.encoder={variant: tiny, depth: 4}",
+        "model.encoder={variant: tiny, depth: 1}",
         "model.img_size=256",
         "model.head_dim=32",
-        "model.head_hidden=128",
+        "model.head_hidden=64",
         "data.holdout=0.15",
         "model.proposals=300",
         "model.learnt=64",
         "data.samples=320",
-        "train.epochs=4",
+        "train.epochs=3",
         "train.warmup=30",
         "train.seed=1",
         *args.overrides,
@@ -174,7 +177,8 @@ def finish(trained: Path, folder: Path) -> None:
                     attribution="RitwikGupta/xView2-Vulcan",
                 ),
             ],
-            "training": f"{contract.training} Backbone of damage-tiny-optical without its last two blocks. Scripted in "
+            "training": f"{contract.training} Backbone of damage-tiny-optical with the first of its six attention "
+            "blocks. Scripted in "
             "train/scripts/buildings.py.",
             "metrics": [Metric(name=k, value=round(float(v), 4), split=split) for k, v in figures.items()],
             "limits": "Trained on one town of detached houses in one image, with another model's predictions as "
