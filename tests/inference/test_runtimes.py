@@ -130,6 +130,18 @@ def test_many_classes_are_calibrated_in_bands_to_the_same_bits(
         torch.testing.assert_close(windows(image, valid), whole, rtol=0, atol=0)
 
 
+def test_a_compiled_network_is_found_again_and_a_damaged_one_is_made_anew(cache: Path) -> None:
+    pytest.importorskip("openvino")
+    first = scores("openvino", "float32", 64, 64)
+    blob = next((cache / "compiled").rglob("*.blob"))
+    stored = blob.read_bytes()
+    np.testing.assert_array_equal(scores("openvino", "float32", 64, 64), first)
+    assert blob.read_bytes() == stored
+    for path in (cache / "compiled").rglob("*.blob"):
+        path.write_bytes(stored[: len(stored) // 2])
+    np.testing.assert_array_equal(scores("openvino", "float32", 64, 64), first)
+
+
 @pytest.fixture(scope="module")
 def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small segmenter of one radar band, exported beside its package."""

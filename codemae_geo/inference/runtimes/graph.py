@@ -226,10 +226,20 @@ class OpenVinoNetwork(GraphNetwork):
             settings = {"INFERENCE_PRECISION_HINT": hint, "PERFORMANCE_HINT": "LATENCY"}
             if threads := os.environ.get("OMP_NUM_THREADS", ""):
                 settings["INFERENCE_NUM_THREADS"] = threads
-            self._compiled[size] = self._core.compile_model(model, "CPU", settings).create_infer_request()
+            self._compiled[size] = self._compile(model, settings).create_infer_request()
         request = self._compiled[size]
         request.infer(feeds, share_inputs=True)
         return [np.array(request.get_output_tensor(n).data, np.float32) for n in range(len(outputs))]
+
+    def _compile(self, model: Any, settings: dict[str, Any]) -> Any:
+        """Compiled for this processor; the next run finds it in the user's cache."""
+        package = f"{self.contract.tensors_sha256[:16]}-openvino-{version('openvino')}"
+        folder = cache_folder() / "compiled" / package
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            return self._core.compile_model(model, "CPU", {**settings, "CACHE_DIR": str(folder)})
+        except (OSError, RuntimeError):  # a cache that cannot be written or read; what is wrong with the model, the
+            return self._core.compile_model(model, "CPU", settings)  # second try says
 
 
 def _part(model: Any, inputs: Collection[str], outputs: Sequence[str]) -> Any:
