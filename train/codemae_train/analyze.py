@@ -248,14 +248,14 @@ def analyse_ssim_gsd(pairs: Pairs, levels: int = 6) -> Finding:
         axis.plot(gsd, mean, marker="o")
         axis.fill_between(gsd, mean - std, mean + std, alpha=0.2)
         axis.set_xscale("log", base=2)
-        axis.set_xticks(gsd, [f"{g:g}" for g in gsd])
+        axis.set_xticks(gsd, [f"{g:.3g}" for g in gsd])
         axis.minorticks_off()
         axis.set_xlabel("size of a pixel, in units of the scenes' coordinate system")
         axis.set_ylabel("SSIM of optical (grey) and SAR")
         axis.set_title(f"{rows[0][4]} windows; band: deviation over windows", fontsize=9)
         axis.grid(alpha=0.3)
 
-    summary = {f"ssim at {g:g}": m for g, _, m, *_ in rows}
+    summary = {f"ssim at {g:.3g}": m for g, _, m, *_ in rows}
     return Finding(
         "ssim-gsd", ("gsd", "factor", "ssim", "deviation", "windows"), rows, {"pairs": summary}, draw, (6, 4)
     )

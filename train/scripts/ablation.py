@@ -34,6 +34,7 @@ from codemae_train.pairdata import open_source
 from codemae_train.run import Run
 from torch import Tensor
 
+from codemae_geo.analysis.alignment import retrieval_top1, standardised
 from codemae_geo.losses.reconstruction import masked_mse, normalise_patches, patchify, unpatchify
 from codemae_geo.losses.targets import cross_targets
 from codemae_geo.progress import Reporter
@@ -122,8 +123,9 @@ def measure(run: Run, items: Sequence[int]) -> dict[str, float]:
     """Held-out figures: reconstruction loss by modality, cross loss, retrieval, effective rank.
 
     ``top1`` is optical to SAR by the cosine of the backbone's mean tokens, each modality's own mean removed first (a
-    constant offset between the modalities would else decide); ``top1_decoder`` the same with the decoder's embedding,
-    to which contrast is applied, before any cross-attention. Unmasked images.
+    constant offset between the modalities would else decide); ``top1_raw`` leaves it in, ``top1_standardised`` divides
+    by each dimension's deviation as well. ``top1_decoder`` is the same with the decoder's embedding, to which contrast
+    is applied, before any cross-attention. Unmasked images.
     """
     model = run.bare.eval()
     rgb, sar = held_out_views(run, items)
@@ -140,7 +142,11 @@ def measure(run: Run, items: Sequence[int]) -> dict[str, float]:
     features = model.forward_stages([rgb, sar], ["RGB", "SAR"])
     decoder = model.embed_tokens(model.forward_levels(features)).mean(dim=1).chunk(2)
     first, second = features.tokens.mean(dim=1).chunk(2)
-    out |= {"top1": retrieval(first, second), "top1_decoder": retrieval(*decoder)}
+    for name, pair in (("top1", (first, second)), ("top1_decoder", decoder)):
+        both = [x.double().numpy() for x in pair]
+        out[f"{name}_raw"] = retrieval_top1(*both)
+        out[name] = retrieval(*pair)
+        out[f"{name}_standardised"] = retrieval_top1(*(standardised(x) for x in both))
     out |= {"rank_optical": effective_rank(first), "rank_sar": effective_rank(second)}
     model.train()
     return {name: round(value, 4) for name, value in out.items()}
@@ -283,8 +289,12 @@ def table(results: Sequence[dict[str, Any]]) -> str:
         "reconstruction_optical": "rec. optical",
         "reconstruction_sar": "rec. SAR",
         "cross": "cross",
-        "top1": "top-1 backbone",
-        "top1_decoder": "top-1 decoder emb.",
+        "top1_raw": "top-1 backbone, raw",
+        "top1": "centred",
+        "top1_standardised": "standardised",
+        "top1_decoder_raw": "top-1 decoder emb., raw",
+        "top1_decoder": "centred",
+        "top1_decoder_standardised": "standardised",
         "rank_optical": "rank optical",
         "rank_sar": "rank SAR",
     }
