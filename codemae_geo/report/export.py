@@ -140,7 +140,7 @@ def _with_driver(driver: str, *, crs: str | None = None, **options: Any) -> Call
 
 
 def _parquet(path: Path, layers: Layers, _classes: ClassTable, overwrite: bool) -> None:
-    import pyarrow  # noqa: F401 said here that it is missing
+    import pyarrow  # type: ignore[import-untyped]  # noqa: F401 said here that it is missing
 
     _, frame = _one(layers)
     _write(path, overwrite, lambda file: frame.to_parquet(file, index=False))
