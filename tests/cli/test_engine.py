@@ -133,7 +133,7 @@ def test_refusals_are_events(tmp_path: Path, protocol: int, code: str, words: li
         ("damge", {}, ["damge", "did you mean 'damage'"]),
         ("models", {}, ["models"]),
         ("damage", {"pree": "a"}, ["pree", "did you mean 'pre'"]),
-        ("damage", {"pre": "a"}, ["--post"]),
+        ("damage", {"pre": "a", "output": "o"}, ["--post"]),
         ("damage", {"pre": "a", "post": "b", "output": "c", "device": "gpu"}, ["gpu", "cuda"]),
         ("damage", {"pre": "a", "post": "b", "output": "c", "window": 3}, ["--window"]),
     ],
@@ -192,7 +192,7 @@ def test_arguments_become_words() -> None:
 
 
 def test_a_request_stays_unless_its_deletion_is_asked_for(tmp_path: Path) -> None:
-    request = write_request(tmp_path, {"pre": "a"})
+    request = write_request(tmp_path, {"pre": "a", "output": "o"})
     assert ask(request)[0] == 1 and request.exists()
     status, events, err = ask(request, "--delete-request")
     assert status == 1 and "--post" in events[-1]["message"], err
