@@ -12,7 +12,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from codemae_geo.errors import InputError, ModelError, OutputError, number, param
-from codemae_geo.inference import engine
 from codemae_geo.inference.components import SPREAD, RunningCovariance
 from codemae_geo.inference.job import Job, MapResult, combine_regions, crop_to_aoi, whole_cells
 from codemae_geo.inference.predictor import WindowNetwork
@@ -164,17 +163,7 @@ class EmbedJob(Job[FeatureNetwork]):
         check_space(folder, self._disk_bytes)
         outputs = {"embedding": folder / "embedding.tif", "components": folder / "components.tif"}
         with self.open_readers() as readers, FeatureSink(self, outputs["embedding"]) as sink:
-            with reporter.stage("predict", len(self.plan)):
-                stats = engine.run(
-                    readers,
-                    self.plan,
-                    self.predictor,
-                    sink,
-                    region=self.region,
-                    batch=self.predictor.batch_size,
-                    stride=self.stride,
-                    reporter=reporter,
-                )
+            stats = self.predict(readers, sink)
             if sink.covariance.count == 0:
                 raise self.nothing_analysed()
             with reporter.stage("write"):

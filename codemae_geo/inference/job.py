@@ -340,6 +340,27 @@ class Job(ABC, Generic[Windows]):
                 for scene, conversion in zip(self.scenes, self.conversions, strict=True)
             ]
 
+    def predict(self, readers: Sequence[AlignedReader], sink: engine.Sink, *, done: int = 0) -> engine.EngineStats:
+        """Every window through the network, the finished rows to ``sink``.
+
+        Args:
+            readers: of :meth:`open_readers`.
+            sink: takes the rows, top first.
+            done: rows that an earlier run has finished.
+        """
+        with self.reporter.stage("predict", len(self.plan)):
+            return engine.run(
+                readers,
+                self.plan,
+                self.predictor,
+                sink,
+                region=self.region,
+                batch=self.predictor.batch_size,
+                stride=self.stride,
+                done=done,
+                reporter=self.reporter,
+            )
+
     def tags(self) -> dict[str, str]:
         """Tags of every output: who made it, from what, with which model and parameters."""
         contract = self.package.contract

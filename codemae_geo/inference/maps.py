@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from codemae_geo.classes import NODATA
-from codemae_geo.inference import distributed, engine
+from codemae_geo.inference import distributed
 from codemae_geo.inference.job import Job
 from codemae_geo.inference.journal import Journal
 from codemae_geo.inference.predictor import Predictor
@@ -87,17 +87,7 @@ class MapJob(Job[Predictor]):
                         self, self.client, sink.write, journal.folder / distributed.FOLDER, sink.rows, reporter
                     )
             else:
-                with reporter.stage("predict", len(self.plan)):
-                    stats = engine.run(
-                        readers,
-                        self.plan,
-                        self.predictor,
-                        sink,
-                        region=self.region,
-                        batch=self.predictor.batch_size,
-                        done=sink.rows,
-                        reporter=reporter,
-                    )
+                stats = self.predict(readers, sink, done=sink.rows)
             if not sink.pixels.any():
                 staging.forget()
                 raise self.nothing_analysed()
