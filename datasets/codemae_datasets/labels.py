@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import tempfile
 import weakref
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -29,6 +29,7 @@ from pyproj import CRS
 from rasterio.enums import Resampling
 from rasterio.features import rasterize
 from rasterio.vrt import WarpedVRT
+from shapely.errors import ShapelyError
 from torch import Tensor
 
 from codemae_datasets.samplers import seeded
@@ -285,7 +286,7 @@ def read_labelled(
     try:
         check_driver(pyogrio.read_info(path)["driver"], f"the file {path}")
         frame = pyogrio.read_dataframe(path)
-    except (DataSourceError, DataLayerError, ValueError) as error:
+    except (DataSourceError, DataLayerError, ValueError, ShapelyError) as error:
         raise InputError(f"the labels {path} cannot be read", found=str(error).splitlines()[0]) from error
     if not isinstance(frame, gpd.GeoDataFrame):
         raise InputError(f"the labels {path} have no geometry", expected="polygons or points")
@@ -318,12 +319,16 @@ def read_labelled(
     if frame.empty:
         raise InputError(f"the labels {path} hold no feature with a class")
     shapes = shapely.force_2d(np.asarray(frame.geometry.array, dtype=object))
+    if not np.isfinite(shapely.get_coordinates(shapes)).all():
+        raise InputError(f"the labels {path} have coordinates that are no numbers", hint="remove these features")
     broken = ~shapely.is_valid(shapes)
     if broken.any():
         notes.append(f"{int(broken.sum())} features with invalid rings are repaired")
         shapes[broken] = shapely.make_valid(shapes[broken])
     values = [v.item() if isinstance(v, np.generic) else v for v in frame[column]]
     values = [int(v) if isinstance(v, float) and v.is_integer() else v for v in values]
+    if not all(isinstance(v, Hashable) for v in values):
+        raise InputError(f"the column {column!r} of {path} holds lists, not classes", option="column")
     out = gpd.GeoDataFrame({"class": values}, geometry=shapes, crs=frame.crs)
     out["class"] = out["class"].astype(object)
     return (out if to_crs is None else out.to_crs(CRS.from_user_input(str(to_crs)))), notes

@@ -417,5 +417,5 @@ def _resumed(path: Path) -> list[Any]:
     """What an earlier ``run.json`` says of resuming."""
     try:
         return list(json.loads(read_text(path)).get("resumed", []))
-    except (OSError, ValueError):
+    except (OSError, ValueError, AttributeError, TypeError, RecursionError):
         return []
