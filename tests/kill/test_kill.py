@@ -227,7 +227,7 @@ def end_one(
         # before our code takes the signals over, the system does it
         if process.exitcode not in (0, 130, 143, -number):
             faults.append(f"{what}: exit code {process.exitcode}, {said[-500:]}")
-        if hidden(place):
+        if hidden(place) and "what is finished is kept" not in said:  # for --resume, and said so
             faults.append(f"{what}: left {hidden(place)}, exit code {process.exitcode}")
     if command.again and command.output == "out" and (place / "out/summary.json").is_file():
         missing = {n.partition("/")[2] for n in expected} - {p.name for p in (place / "out").iterdir()}

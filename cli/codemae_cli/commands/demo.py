@@ -30,6 +30,7 @@ def demo(
     progress: o.Progress = "auto",
     quiet: o.Quiet = False,
     overwrite: o.Overwrite = False,
+    resume: o.Resume = False,
     dry_run: o.DryRun = False,
 ) -> None:
     """Map the damage of a real tornado from bundled scenes: no network, under a minute.
@@ -53,6 +54,7 @@ def demo(
         progress=progress,
         quiet=quiet,
         overwrite=overwrite,
+        resume=resume,
         dry_run=dry_run,
     )
     if not (json_ or quiet or dry_run or progress == "json"):
