@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import _signal  # what `signal` is made of; that takes a while to load, and an interruption would show where
+# what `signal` is made of: that takes a while to load, and an interruption would show where
+import _signal  # type: ignore[import-not-found]
 import os
 
 if _signal.getsignal(_signal.SIGINT) is _signal.default_int_handler:  # until ours are there
