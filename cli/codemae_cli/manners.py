@@ -128,10 +128,22 @@ class Log:
 
     def listen(self) -> None:
         """Show on stderr, and keep, what GDAL and other libraries say."""
-        handler = logging.StreamHandler(sys.stderr)
-        handler.setFormatter(logging.Formatter("%(name)s: %(message)s"))
-        logging.getLogger().addHandler(handler)
+        if not any(isinstance(handler, _Stderr) for handler in logging.getLogger().handlers):
+            logging.getLogger().addHandler(_Stderr())
         logging.getLogger("rasterio").setLevel(logging.INFO)
+
+
+class _Stderr(logging.Handler):
+    """What libraries log, while the call asks for it, on whatever stderr is by then."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.setFormatter(logging.Formatter("%(name)s: %(message)s"))
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write a record as the rest of the command line writes."""
+        if LOG.verbose:
+            typer.echo(self.format(record), err=True)
 
 
 LOG = Log()

@@ -179,7 +179,7 @@ def test_own_damage_labels_become_a_model_that_maps(town: Path, package: Path, t
 
 def test_own_segmentation_labels_on_another_grid(town: Path, tmp_path: Path) -> None:
     """Learns which half is bright, from a raster of half the resolution, and the package maps it."""
-    changes = ["train.epochs=8", "data.samples=32", "train.lr=0.003", "data.classes={dark: 1, bright: 2}"]
+    changes = ["train.epochs=12", "data.samples=32", "train.lr=0.003", "data.classes={dark: 1, bright: 2}"]
     pair = ["--images", town / "a/before.tif", "--labels", town / "cover.tif"]
     done = invoke("finetune", "segmentation", *pair, *OWN, *changes, "augment.colours=none", "-o", tmp_path / "run")
     assert done.exit_code == 0, done.stderr

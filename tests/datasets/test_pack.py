@@ -139,7 +139,7 @@ def test_killed_and_resumed_gives_the_same_bytes(
     kept = {p.name: p.stat().st_mtime_ns for p in output.glob("*.tar")}
     with pytest.raises(InputError, match="holds no finished shards") as unfinished:
         PackedPairs(output)
-    assert "it goes on" in str(unfinished.value)
+    assert "it continues" in str(unfinished.value)
     pack(folder, output, shard_bytes=SMALL, workers=2)
     assert contents(output) == contents(shards)
     assert all((output / name).stat().st_mtime_ns == time for name, time in kept.items())

@@ -72,7 +72,7 @@ def good(tmp_path_factory: pytest.TempPathFactory) -> Good:
         def stop(*_: Any) -> None:
             raise OutputError("the disk is gone")
 
-        patch.setattr("codemae_geo.inference.journal.clear", stop)
+        patch.setattr("codemae_geo.inference.job.clear", stop)
         assert attempt([*mapped, "--resume", "-o", left / "out"])[0] == 1
     assert {p.name.rpartition(".")[2] for p in left.iterdir()} == {"part", "codemae-run"}
     return Good(

@@ -156,7 +156,7 @@ def test_a_dictionary_of_answers(scene: Path, tmp_path: Path) -> None:
         (pointwise(3), {"inputs": {**INPUTS, "bands": ["red"], "mean": [0], "std": [1]}, "classes": CLASSES}, "bands"),
         (pointwise(3), {"inputs": INPUTS}, "classes=[...]"),
         (pointwise(3), {"classes": CLASSES}, "inputs"),
-        (pointwise(3), {}, "not said what Sequential takes"),
+        (pointwise(3), {}, "nothing says what Sequential takes"),
         (nn.Conv2d(3, 3, 3), {"inputs": INPUTS, "classes": CLASSES}, "another shape"),
         (pointwise(3), {"inputs": {**INPUTS, "unit": "metres"}, "classes": CLASSES}, "unit"),
     ],
