@@ -15,6 +15,7 @@ from codemae_geo.classes import NODATA
 from codemae_geo.inference import distributed
 from codemae_geo.inference.job import Job
 from codemae_geo.inference.journal import Journal
+from codemae_geo.inference.memory import give_back
 from codemae_geo.inference.predictor import Predictor
 from codemae_geo.outputs import FolderStaging, check_space
 from codemae_geo.raster.env import gdal_env
@@ -93,6 +94,7 @@ class MapJob(Job[Predictor]):
                 raise self.nothing_analysed()
             with reporter.stage("write"):
                 sink.close()
+        give_back()  # polygons of a class that runs through the scene need memory of their own
         return sink.outputs, {**self.describe(stats), **sink.summary()}
 
     def _write_polygons(self, outputs: dict[str, Path], package: Path | GeoPackageWriter) -> dict[str, Any]:

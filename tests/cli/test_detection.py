@@ -19,7 +19,7 @@ import yaml  # type: ignore[import-untyped]
 from PIL import Image
 from rasterio.transform import from_origin
 from shapely.geometry import box
-from support.curves import CODEMAE, ENVIRONMENT, curve, generated, invoke
+from support.curves import CODEMAE, ENVIRONMENT, curve, generated, installed, invoke
 
 from codemae_geo.weights.package import load_package, read_contract
 from codemae_geo.weights.verify import verify_package
@@ -119,8 +119,7 @@ def test_a_recipe_on_its_dataset_from_training_to_a_map(recipe: str, tmp_path: P
     size = ["augment.fit=[48,48]"] if name == "dior" else ["augment.fit=[64,48]", "evaluate.fit=[64,48]"]
     command = ["finetune", recipe, f"data.root={root}", *TINY, *choice, *size, "train.epochs=2", "data.samples=4"]
     whole = tmp_path / "whole"
-    done = invoke(*command, "-o", whole, "--json")
-    assert done.exit_code == 0, done.stderr
+    installed(*command, "-o", whole, "--json")
     rows = curve(whole)
     assert [row["step"] for row in rows] == [1, 2, 3, 4] and len({row["total"] for row in rows}) == 4
     assert set(rows[0]) >= {"objectness", "proposal", "classes", "boxes"}
@@ -138,14 +137,14 @@ def test_a_recipe_on_its_dataset_from_training_to_a_map(recipe: str, tmp_path: P
     process.send_signal(signal.SIGKILL)
     process.wait()
     assert (folder / "checkpoint.pt").exists() and not (folder / "model.safetensors").exists()
-    resumed = invoke(*command, "-o", folder, "-q", "--resume")
-    assert resumed.exit_code == 0, resumed.stderr
+    installed(*command, "-o", folder, "-q", "--resume")
     assert curve(folder) == curve(whole) and curve(folder, "validation.csv") == curve(whole, "validation.csv")
     one, other = (load_package(f / "model.safetensors").contract.tensors_sha256 for f in (folder, whole))
     assert one == other
 
-    scored = invoke("evaluate", package, name, "--root", root, "--split", "test", "-o", tmp_path / "scores", "--json")
-    assert scored.exit_code == 0, scored.stderr
+    scored = installed(
+        "evaluate", package, name, "--root", root, "--split", "test", "-o", tmp_path / "scores", "--json"
+    )
     figures = json.loads(scored.stdout)["figures"]
     assert figures["objects"] == 4 and set(figures["by_size"]) == {"small", "medium", "large"}
     assert len(figures["ap"]) == len(contract.classes)
@@ -159,8 +158,7 @@ def test_a_recipe_on_its_dataset_from_training_to_a_map(recipe: str, tmp_path: P
         transform=from_origin(LEFT, TOP, 1, 1),
     ) as file:  # fmt: skip
         file.write(pixels(squares())[:count, :120, :150])
-    found = invoke("detect", package, scene, "-o", tmp_path / "map", "--window", 64, "--score-threshold", 0.01, "-q")
-    assert found.exit_code == 0, found.stderr
+    installed("detect", package, scene, "-o", tmp_path / "map", "--window", 64, "--score-threshold", 0.01, "-q")
     table = gpd.read_file(tmp_path / "map/detections.gpkg")
     assert table.crs == CRS and set(table["name"]) <= {c.name for c in contract.classes}
 

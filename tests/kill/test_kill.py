@@ -29,7 +29,7 @@ from support.towns import make_images, make_start
 
 from codemae_geo import models
 
-FEW = 20
+FEW = 12
 COUNT = int(os.environ.get("CODEMAE_KILLS", FEW))
 SEED = int(os.environ.get("CODEMAE_KILL_SEED", random.SystemRandom().randrange(10**6)))
 #: what ends a run: a signal to the process or to its whole group

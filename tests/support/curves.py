@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import importlib.util
 import os
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,13 @@ def invoke(*args: object) -> Any:
     result = CliRunner().invoke(app, list(map(str, args)))
     assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
     return result
+
+
+def installed(*args: object) -> subprocess.CompletedProcess[str]:
+    """The command as a shell starts it; it must end well."""
+    done = subprocess.run([*CODEMAE, *map(str, args)], env=ENVIRONMENT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done
 
 
 def curve(folder: Path, name: str = "log.csv") -> list[dict[str, float]]:

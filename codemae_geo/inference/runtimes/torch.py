@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import ctypes
-import sys
 from collections.abc import Sequence
-from functools import cache
 from typing import Any
 
 import numpy as np
@@ -13,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from codemae_geo.inference.memory import keep_blocks
 from codemae_geo.inference.runtimes.base import Choice, OutOfMemory, Program
 from codemae_geo.inference.runtimes.program import LARGE, Windows
 from codemae_geo.weights.contract import ModelContract
@@ -29,7 +27,7 @@ class TorchNetwork:
         self.weight_bytes = sum(p.numel() * p.element_size() for p in self._windows.parameters())
         answer = self.channels * contract.window**2 * 4
         if choice.device == "cpu" and answer > LARGE:
-            _keep_blocks(answer + answer // 4)
+            keep_blocks(answer + answer // 4)
 
     @torch.inference_mode()
     def __call__(self, images: Sequence[NDArray[np.generic]], valid: Sequence[NDArray[np.bool_]]) -> Any:
@@ -43,18 +41,3 @@ class TorchNetwork:
         if isinstance(out, torch.Tensor):
             return out.cpu().numpy()
         return [{name: value.float().cpu().numpy() for name, value in found.items()} for found in out]
-
-
-@cache
-def _keep_blocks(size: int) -> None:
-    """Have the C library keep freed memory of up to ``size`` bytes, such as an answer's, for the next window.
-
-    glibc gives blocks of more than 32 MiB back to the system at once; to get them again, page by page, takes longer
-    than to fill them. What is larger, as the ring of scores, still goes back.
-    """
-    if not sys.platform.startswith("linux"):
-        return
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-    if mallopt is not None:
-        for parameter, value in ((-3, size), (-1, 2 * size)):  # M_MMAP_THRESHOLD, M_TRIM_THRESHOLD
-            mallopt(parameter, min(value, 2**31 - 1))
