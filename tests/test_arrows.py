@@ -9,6 +9,7 @@ import sys
 from importlib.metadata import packages_distributions
 from pathlib import Path
 
+import grimp
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -70,3 +71,14 @@ def test_the_arrows_of_the_sources() -> None:
         [lint, "--no-cache"], cwd=ROOT, env={**os.environ, "PYTHONPATH": path}, capture_output=True, text=True
     )
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_no_circle_of_files() -> None:
+    """Not even through imports for types alone, which the contracts leave out: a package's face is made of them."""
+    packages = ("codemae_cli", "codemae_train", "codemae_datasets", "codemae_geo")
+    graph = grimp.build_graph(*packages, exclude_type_checking_imports=False)
+    files = {name for name in graph.modules if not graph.find_children(name)}
+    arrows = {name: graph.find_modules_directly_imported_by(name) & files for name in files}
+    while free := {name for name, targets in arrows.items() if not targets}:
+        arrows = {name: targets - free for name, targets in arrows.items() if name not in free}
+    assert not arrows

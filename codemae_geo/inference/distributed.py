@@ -16,25 +16,24 @@ import hashlib
 import json
 import os
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice, pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from codemae_geo.errors import InputError, OutputError, param
 from codemae_geo.inference import engine
+from codemae_geo.inference.journal import differences
+from codemae_geo.inference.predictor import Predictor
 from codemae_geo.progress import Reporter
 from codemae_geo.raster.env import gdal_env
 from codemae_geo.raster.read import AlignedReader
 from codemae_geo.tiling import TilePlan
-
-if TYPE_CHECKING:
-    from codemae_geo.inference.maps import MapJob
 
 #: side of a super-tile in pixels: the halo of a window of 512 at half overlap adds an eighth to the work
 SIDE = 4096
@@ -44,6 +43,25 @@ STRIP = 256
 PATIENCE = 5
 #: folder of finished tiles beside the journal
 FOLDER = "tiles"
+
+
+class TiledJob(Protocol):
+    """What is asked of a job here; :class:`codemae_geo.inference.maps.MapJob` is one."""
+
+    plan: TilePlan
+    predictor: Predictor
+    region: engine.Region | None
+    super_tile: int
+    opening: Callable[[], Any] | None
+
+    def encode(self, scores: NDArray[np.float32], analysed: NDArray[np.bool_]) -> NDArray[Any]:
+        """What the rasters hold of blended scores ``[channels, rows, columns]``."""
+
+    def open_readers(self, columns: tuple[int, int] | None = None) -> AbstractContextManager[list[AlignedReader]]:
+        """One reader per scene, on some columns of the grid."""
+
+    def identity(self) -> dict[str, Any]:
+        """What makes a run another one."""
 
 
 @dataclass(frozen=True)
@@ -110,7 +128,7 @@ class _Below:
         return self._reader.read_rows(row0 + self._top, row1 + self._top)
 
 
-def compute(job: MapJob, tile: Tile) -> tuple[NDArray[Any], engine.EngineStats]:
+def compute(job: TiledJob, tile: Tile) -> tuple[NDArray[Any], engine.EngineStats]:
     """The pixels of a tile as the job's rasters hold them, ``[bands of all rasters, rows, columns]``."""
     part, top, left = plan_of(job.plan, tile)
     columns = slice(left, left + part.width)
@@ -142,10 +160,10 @@ def compute(job: MapJob, tile: Tile) -> tuple[NDArray[Any], engine.EngineStats]:
 
 
 #: the job that this process has open, by the identity of the run
-_OPEN: dict[str, MapJob] = {}
+_OPEN: dict[str, TiledJob] = {}
 
 
-def task(opening: Callable[[], MapJob], identity: str, tile: Tile, folder: str) -> tuple[int, int]:
+def task(opening: Callable[[], TiledJob], identity: str, tile: Tile, folder: str) -> tuple[int, int]:
     """Compute a tile and write it into ``folder``; windows that were run and skipped.
 
     Raises:
@@ -180,25 +198,23 @@ def task(opening: Callable[[], MapJob], identity: str, tile: Tile, folder: str) 
     return stats.run, stats.skipped
 
 
-def told(job: MapJob) -> str:
+def told(job: TiledJob) -> str:
     """What makes a run another one, as text that machines compare."""
     return json.dumps(job.identity(), default=str, sort_keys=True)
 
 
-def check_same(here: Any, there: Any, name: str = "") -> None:
+def check_same(here: dict[str, Any], there: dict[str, Any]) -> None:
     """Refuse a machine on which the same job is another one.
 
     Raises:
         InputError: names the first difference.
     """
-    if isinstance(here, dict) and isinstance(there, dict):
-        for key in sorted({*here, *there}):
-            check_same(here.get(key), there.get(key), f"{name}.{key}" if name else key)
-    elif here != there:
+    if differing := differences(here, there):
+        name, ours, theirs = differing[0]
         raise InputError(
             "a worker would compute another map",
-            found=f"{name} is {there!r} there",
-            expected=f"{here!r}, as where the run was started",
+            found=f"{name} is {theirs!r} there",
+            expected=f"{ours!r}, as where the run was started",
             hint="the same version of everything, the same files, and runtime, device and precision named"
             f" ({param('runtime')}, {param('device')}, {param('precision')})",
             option="scheduler",
@@ -262,7 +278,7 @@ def _quietly(make: Callable[[], Any]) -> Iterator[Any]:
 
 
 def run(
-    job: MapJob, client: Any, take: Callable[[int, NDArray[Any]], None], folder: Path, done: int, reporter: Reporter
+    job: TiledJob, client: Any, take: Callable[[int, NDArray[Any]], None], folder: Path, done: int, reporter: Reporter
 ) -> engine.EngineStats:
     """Have a scheduler's workers compute a map.
 

@@ -102,7 +102,7 @@ def now() -> datetime:
 
 
 def _check_same(before: Any, identity: Mapping[str, Any], staging: FolderStaging) -> None:
-    differing = _differences(before, identity)
+    differing = differences(before, identity)
     if not differing:
         return
     name, old, new = differing[0]
@@ -116,9 +116,9 @@ def _check_same(before: Any, identity: Mapping[str, Any], staging: FolderStaging
     )
 
 
-def _differences(before: Any, after: Any, name: str = "") -> list[tuple[str, Any, Any]]:
+def differences(before: Any, after: Any, name: str = "") -> list[tuple[str, Any, Any]]:
     """``(name, before, after)`` of every value that differs."""
     if isinstance(before, dict) and isinstance(after, dict):
         keys = [*before, *(key for key in after if key not in before)]
-        return [d for k in keys for d in _differences(before.get(k), after.get(k), f"{name}.{k}" if name else k)]
+        return [d for k in keys for d in differences(before.get(k), after.get(k), f"{name}.{k}" if name else k)]
     return [] if before == after else [(name, before, after)]
