@@ -33,7 +33,8 @@ os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
 import numpy as np
 import torch
 from codemae_datasets.labels import SceneLabels, open_areas
-from codemae_train.methods.finetune import TrainingSamples, collate, load_finetune
+from codemae_train.methods import load_finetune
+from codemae_train.methods.finetune import TrainingSamples, collate
 from torch import Tensor
 
 from codemae_geo.models import build

@@ -24,7 +24,7 @@ import pandas as pd
 import rasterio
 from codemae_train.evaluate import evaluate
 from codemae_train.loop import train
-from codemae_train.methods.finetune import Finetuning, load_finetune
+from codemae_train.methods import finetuning_method
 
 #: values of the label maps, in the order of the ESRI classes that they seem to follow; a name changes no figure
 CLASSES = {"water": 1, "trees": 2, "flooded": 3, "crops": 4, "built": 5, "bare": 6, "rangeland": 9}
@@ -43,10 +43,10 @@ def run(data: Path, inputs: str, place: str, places: list[str], seed: int, steps
     changes += ["train.batch=4", "train.lr=1e-3", "train.warmup=0.1", "train.select=last"]
     changes += ["train.save_every=0", "train.accelerator=cpu", "augment.crop=128", "model.channels=64"]
     changes += ["model.init=damage-tiny-optical", "model.aux_channels=32", "evaluate.window=224", "evaluate.stride=112"]
-    recipe = load_finetune(
+    method = finetuning_method(
         "segmentation", changes, images=first, sar=radar, labels=labels, sensors=sensors, classes=CLASSES
     )
-    train(Finetuning(recipe), folder / "run", overwrite=True)
+    train(method, folder / "run", overwrite=True)
     scenes = {"images": [Path(first[places.index(place)])]}
     if radar:
         scenes["sar"] = [Path(radar[places.index(place)])]

@@ -17,7 +17,8 @@ import pytest
 import rasterio
 import torch
 from codemae_train.config import shipped_recipes
-from codemae_train.methods.finetune import TASKS, Finetuning, load_finetune
+from codemae_train.methods import load_finetune
+from codemae_train.methods.finetune import TASKS, Finetuning
 from shapely import Polygon
 from support.curves import CODEMAE, ENVIRONMENT, curve, generated, invoke
 from support.labelled import buildings, cover, scene

@@ -43,8 +43,8 @@ def pretraining_method(source: str | Path, overrides: Sequence[str] = ()) -> Met
 TASKS = ("classification", "segmentation", "damage", "detection")
 
 
-def finetuning_method(source: str | Path, overrides: Sequence[str] = (), **own: Any) -> Method:
-    """The method that a recipe of fine-tuning asks for with its key ``task``.
+def load_finetune(source: str | Path, overrides: Sequence[str] = (), **own: Any) -> Any:
+    """A recipe of fine-tuning; its key ``task`` says of which kind.
 
     Args:
         source: a YAML file, a shipped name ("damage/bright"), or a task, whose recipe "own" is for one's own labels.
@@ -52,14 +52,26 @@ def finetuning_method(source: str | Path, overrides: Sequence[str] = (), **own: 
         own: values of ``data``, put before the overrides; None and empty ones are left out.
 
     Raises:
-        InputError: no such recipe, or one that cannot be used.
+        InputError: see :func:`codemae_train.config.read_recipe` and :func:`codemae_train.config.make_recipe`.
     """
     content = read_recipe(f"{source}/own" if source in TASKS else source, TASKS)
     content["data"] = content.get("data", {}) | {k: v for k, v in own.items() if v not in (None, [], ())}
     if content.get("task") == "detection":
-        from codemae_train.methods.detection import Detection, DetectionRecipe
+        from codemae_train.methods.detection import DetectionRecipe
 
-        return Detection(make_recipe(DetectionRecipe, content, overrides))
-    from codemae_train.methods.finetune import FinetuneRecipe, Finetuning
+        return make_recipe(DetectionRecipe, content, overrides)
+    from codemae_train.methods.finetune import FinetuneRecipe
 
-    return Finetuning(make_recipe(FinetuneRecipe, content, overrides))
+    return make_recipe(FinetuneRecipe, content, overrides)
+
+
+def finetuning_method(source: str | Path, overrides: Sequence[str] = (), **own: Any) -> Method:
+    """The method that a recipe of fine-tuning asks for; arguments and errors as of :func:`load_finetune`."""
+    recipe = load_finetune(source, overrides, **own)
+    if recipe.task == "detection":
+        from codemae_train.methods.detection import Detection
+
+        return Detection(recipe)
+    from codemae_train.methods.finetune import Finetuning
+
+    return Finetuning(recipe)

@@ -8,7 +8,6 @@ sample's place in the run.
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -27,21 +26,25 @@ from codemae_datasets.objects import (
 )
 from codemae_datasets.samplers import seeded
 from codemae_train.augment import distort, jitter, uniform
-from codemae_train.config import BaseRecipe, Beta, LoadConfig, LoopConfig, Part
-from codemae_train.methods.finetune import (
+from codemae_train.config import BaseRecipe, LoadConfig, Part
+from codemae_train.methods.from_labels import (
     BANDS,
-    DrawnBatches,
+    AdamTrain,
+    FromLabels,
     MeanStd,
+    StartModel,
     choose_statistics,
     fill,
+    open_splits,
+    refused,
     start_config,
 )
-from codemae_train.optim import SCHEDULES, parameter_groups, scaled_rate, set_rates
+from codemae_train.optim import SCHEDULES, set_rates
 from codemae_train.run import Method, Parts, Run
 from codemae_train.start import Start, load_start, open_start
 from lightning.fabric import Fabric
 from pydantic import Field
-from torch import Tensor, nn
+from torch import Tensor
 
 from codemae_geo.classes import STANDARD_COLORS
 from codemae_geo.errors import InputError
@@ -53,9 +56,7 @@ from codemae_geo.progress import Reporter
 from codemae_geo.weights.package import (
     ArchitectureSpec,
     ClassSpec,
-    DataSource,
     InputSpec,
-    Metric,
     ModelContract,
     save_package,
 )
@@ -114,16 +115,9 @@ class DetectionData(LoadConfig):
         return bool(self.images or self.labels)
 
 
-class DetectionModel(Part):
+class DetectionModel(StartModel):
     """What is built (:class:`codemae_geo.models.FasterRCNN`), and where it starts."""
 
-    #: backbone: a size, or keyword arguments of HiViT; null takes that of ``init``, or "base"
-    encoder: str | dict[str, Any] | None = None
-    #: a pretraining run, an exported encoder, a published checkpoint, a package (goes on); null starts from nothing
-    init: str | None = None
-    #: side of the images whose positions the backbone stores; null keeps that of ``init``, or 224
-    img_size: int | None = None
-    drop_path: float = Field(default=0.1, ge=0, lt=1)
     #: what learns: all; "heads": the backbone stands still
     learn: Literal["all", "heads"] = "all"
     #: compute activations of blocks again instead of keeping them
@@ -138,15 +132,10 @@ class DetectionModel(Part):
     learnt: int = Field(default=512, ge=1)
 
 
-class DetectionTrain(LoopConfig):
+class DetectionTrain(AdamTrain):
     """How it is trained."""
 
     lr: float = Field(default=3e-4, gt=0)
-    #: ``lr`` is for so many images a step; 0 takes it as it is
-    lr_per: int = Field(default=0, ge=0)
-    layer_decay: float = Field(default=1.0, gt=0, le=1)
-    weight_decay: float = Field(default=0.05, ge=0)
-    betas: tuple[Beta, Beta] = (0.9, 0.999)
     #: "steps": a tenth from every one of ``milestones`` (epochs) on
     schedule: Literal["steps", "cosine", "constant"] = "steps"
     milestones: list[int] = Field(default=[8, 11])
@@ -337,8 +326,7 @@ class TrainingObjects:
                     index = (index + 1) % len(self.source)
                     sample = self.source[index]
         except InputError as error:
-            names = ("message", "found", "expected", "hint")
-            return {"error": {name: getattr(error, name) for name in names}}
+            return refused(error)
         image = sample["images"][0]
         if "valid" in sample:
             image = fill(image, sample["valid"], mean)
@@ -378,27 +366,21 @@ def collate_objects(samples: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 # ---------------------------------------------------------------- the method
 
 
-class Detection(Method):
+class Detection(FromLabels):
     """Fine-tuning of :class:`codemae_geo.models.FasterRCNN`."""
 
-    title, exports = "fine-tuning", ("model.safetensors",)
     deals = Method.deals | {
         f"data.{key}" for key in ("dataset", "options", "train", "samples", "holdout", "block", "images", "labels")
     }
 
     recipe: DetectionRecipe
-    classes: tuple[str, ...]
-    training: Any
-    held_out: Any  #: what is validated on; None for nothing
-    split: str  #: its name
     statistics: tuple[list[float], list[float]]
-    started: list[str]
 
     # ------------------------------------------------------------ build
 
     def build(self, fabric: Fabric, reporter: Reporter) -> Parts:
         """See :class:`~codemae_train.run.Method`."""
-        recipe, train = self.recipe, self.recipe.train
+        recipe = self.recipe
         start = open_start(recipe.model.init) if recipe.model.init else None
         (self.open_own if recipe.data.own else self.open_public)(reporter)
         (self.statistics,) = choose_statistics(
@@ -409,24 +391,8 @@ class Detection(Method):
             reporter.log(line)
         if recipe.model.learn == "heads":
             model.backbone.requires_grad_(False)
-        sampler = DrawnBatches(
-            len(self.training),
-            train.batch // train.accumulate,
-            train.seed,
-            fabric.global_rank,
-            fabric.world_size,
-            train.accumulate,
-            recipe.data.samples or None,
-        )
-        self.lr = scaled_rate(train.lr, train.batch, train.lr_per) if train.lr_per else train.lr
-        groups = parameter_groups(model, self.lr, weight_decay=train.weight_decay, layer_decay=train.layer_decay)
-        fused = fabric.device.type in ("cpu", "cuda")
-        optimizer = torch.optim.AdamW(groups, lr=self.lr, betas=train.betas, fused=fused)
-        trained: nn.Module = model
-        if fabric.world_size > 1 and fabric.device.type == "cuda":
-            trained = nn.SyncBatchNorm.convert_sync_batchnorm(model)
         samples = TrainingObjects(self.training, recipe, self.statistics)
-        return Parts(trained, optimizer, samples, sampler, collate_objects)
+        return self.parts(model, samples, collate_objects, fabric)
 
     def open_public(self, reporter: Reporter) -> None:
         """Training and held-out images of a public dataset.
@@ -434,23 +400,11 @@ class Detection(Method):
         Raises:
             InputError: no such dataset or split, or nothing is left.
         """
-        from codemae_datasets.public import dataset_class
-
         data = self.recipe.data
-        if data.dataset is None or data.root is None:
-            raise InputError(
-                "the recipe names no data",
-                expected="data.root=FOLDER of the dataset, or images and labels of your own",
-                hint=f"set data.root to the folder of {data.dataset}" if data.dataset else None,
-            )
-        kind, root = dataset_class(data.dataset), data.root
+        kind, root = self.dataset("images")
 
         def opened(splits: Sequence[str], empty: bool) -> PublicObjects | None:
-            with warnings.catch_warnings(record=True) as said:
-                warnings.simplefilter("always")
-                parts = [kind(root, split=split, **data.options) for split in splits]
-            for warning in said:
-                reporter.warning("data", str(warning.message))
+            parts = open_splits(kind, root, splits, data.options, reporter)
             return PublicObjects(parts, empty=empty) if parts else None
 
         training = opened(data.train, empty=False)
@@ -607,20 +561,9 @@ class Detection(Method):
 
     # ------------------------------------------------------------ record and export
 
-    def describe(self, run: Run) -> dict[str, Any]:
-        """Data, start and classes."""
-        train = self.recipe.train
-        return {
-            "task": "detection",
-            "classes": list(self.classes),
-            "samples": len(self.training),
-            "held_out": {"samples": len(self.held_out), "what": self.split} if self.held_out is not None else None,
-            "start": self.started,
-            "learning": sum(p.numel() for p in run.bare.parameters() if p.requires_grad),
-            "peak_lr": self.lr,
-            "batch": {"images": train.batch, "per_process": run.sampler.batch // run.fabric.world_size},
-            "statistics": {"image": self.statistics},
-        }
+    def input_statistics(self) -> dict[str, Any]:
+        """See :class:`FromLabels`."""
+        return {"image": self.statistics}
 
     def export(self, run: Run, validation: Mapping[str, float]) -> dict[str, Any]:
         """``model.safetensors``: a package for ``codemae detect``; objects count from the score of the best F1 on."""
@@ -629,14 +572,11 @@ class Detection(Method):
             run.reporter.warning(
                 "threshold", "nothing was held out: that objects count from a score of 0.5 on is a guess"
             )
-        rule = (
-            f"best validation, step {run.best['step']}" if run.best and recipe.train.select == "best" else "last step"
-        )
         mean, std = self.statistics
         sensor = recipe.data.sensors[0]
         threshold = validation.get("threshold", 0.5)
+        figures = {name: value for name, value in validation.items() if name != "threshold"}
         contract = ModelContract(
-            name=recipe.name,
             description=f"Finds objects ({', '.join(self.classes[:4])}{', ...' if len(self.classes) > 4 else ''}): "
             "Faster R-CNN on a CoDe-MAE backbone.",
             task="object-detection",
@@ -650,17 +590,7 @@ class Detection(Method):
             overlap=recipe.evaluate.overlap,
             temperature=1.0,
             score_threshold=math.floor(threshold * 1000) / 1000,
-            licence="as its training data and the weights that it started from require",
-            training_data=[DataSource(name=recipe.data.dataset or "labels of one's own", licence="see the data")],
-            training=f"{run.step} steps of {recipe.train.batch}; weights of the {rule}; {self.started[0]}. "
-            "recipe.yaml and run.json beside this say all."
-            + (f" Score of the best F1 on: {self.split}." if "threshold" in validation else ""),
-            metrics=[
-                Metric(name=k, value=v, split=f"{self.split} ({rule})")
-                for k, v in validation.items()
-                if k != "threshold"
-            ],
-            limits="Learnt from the data named here; nothing is known of other places, sensors and seasons.",
+            **self.provenance(run, figures, "Score of the best F1" if "threshold" in validation else ""),
         )
         state = {k: v.detach().cpu() for k, v in run.bare.state_dict().items()}
         path = save_package(run.folder / self.exports[0], state, contract, overwrite=True)

@@ -7,28 +7,38 @@ sample's place in the run.
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from codemae_datasets.labels import (
     PublicLabels,
     SceneLabels,
-    measure,
     missing_classes,
     open_areas,
     scratch_folder,
     split_blocks,
 )
-from codemae_datasets.samplers import EpochBatches, seeded
+from codemae_datasets.samplers import seeded
 from codemae_train.augment import AugmentConfig, Picture, dense
 from codemae_train.confidence import building_rows, fit_buildings, labelled_areas
-from codemae_train.config import BaseRecipe, Beta, LoadConfig, LoopConfig, Part, make_recipe, read_recipe
+from codemae_train.config import BaseRecipe, LoadConfig, Part
+from codemae_train.methods.from_labels import (
+    BANDS,
+    AdamTrain,
+    FromLabels,
+    MeanStd,
+    StartModel,
+    choose_statistics,
+    fill,
+    open_splits,
+    refused,
+    start_config,
+)
 from codemae_train.mixing import Mixing, draw, mix_images, mix_targets, soft_cross_entropy
-from codemae_train.optim import SCHEDULES, parameter_groups, scaled_rate, set_rates
+from codemae_train.optim import SCHEDULES, set_rates
 from codemae_train.run import Method, Parts, Run
 from codemae_train.start import Start, load_start, open_start
 from lightning.fabric import Fabric
@@ -44,7 +54,7 @@ from codemae_geo.metrics.calibration import fit_temperature
 from codemae_geo.metrics.maps import MapScore, bright_figures, map_figures
 from codemae_geo.models import build
 from codemae_geo.models.damageformer import DamageFormer
-from codemae_geo.models.encoder import TOKENIZER, Sensor, encoder_config
+from codemae_geo.models.encoder import TOKENIZER, Sensor
 from codemae_geo.models.hivit import HiViT
 from codemae_geo.models.upernet import UperNet, segmentation_loss
 from codemae_geo.progress import Reporter
@@ -52,9 +62,7 @@ from codemae_geo.weights.package import (
     ArchitectureSpec,
     BuildingCalibration,
     ClassSpec,
-    DataSource,
     InputSpec,
-    Metric,
     ModelContract,
     class_specs,
     save_package,
@@ -62,16 +70,12 @@ from codemae_geo.weights.package import (
 
 Task = Literal["classification", "segmentation", "damage"]
 TASKS: tuple[Task, ...] = ("classification", "segmentation", "damage")
-#: bands of a model's inputs by sensor family
-BANDS: dict[str, list[str]] = {"optical": ["red", "green", "blue"], "sar": ["amplitude"]}
 #: held-out buildings that a confidence of whole buildings is fitted on
 BUILDINGS = 3000
 #: logits kept for the temperature
 CALIBRATION = 200_000
 
 # ---------------------------------------------------------------- recipe
-
-MeanStd = Annotated[list[list[float]], Field(min_length=2, max_length=2)]
 
 
 class FinetuneData(LoadConfig):
@@ -129,16 +133,9 @@ class FinetuneData(LoadConfig):
         return bool(self.images or self.sar or self.pre or self.post or self.labels)
 
 
-class FinetuneModel(Part):
+class FinetuneModel(StartModel):
     """What is built, and where it starts."""
 
-    #: backbone: a size, or keyword arguments of HiViT; null takes that of ``init``, or "base"
-    encoder: str | dict[str, Any] | None = None
-    #: a pretraining run, an exported encoder, a published checkpoint, a package (goes on); null starts from nothing
-    init: str | None = None
-    #: side of the images whose positions the backbone stores; null keeps that of ``init``, or 224
-    img_size: int | None = None
-    drop_path: float = Field(default=0.1, ge=0, lt=1)
     #: what learns: all; "heads": the backbone stands still; "classifier": only the last layer does
     learn: Literal["all", "heads", "classifier"] = "all"
     #: classification: batch norm without affine before the head
@@ -148,15 +145,9 @@ class FinetuneModel(Part):
     aux_channels: int = Field(default=256, ge=0)
 
 
-class FinetuneTrain(LoopConfig):
+class FinetuneTrain(AdamTrain):
     """How it is trained."""
 
-    lr: float = Field(default=1e-4, gt=0)
-    #: ``lr`` is for so many images a step; 0 takes it as it is
-    lr_per: int = Field(default=0, ge=0)
-    layer_decay: float = Field(default=1.0, gt=0, le=1)
-    weight_decay: float = Field(default=0.05, ge=0)
-    betas: tuple[Beta, Beta] = (0.9, 0.999)
     #: cosine counts ``warmup`` in epochs, linear in optimizer steps ("bright" is linear as in BRIGHT's program)
     schedule: Literal["cosine", "linear", "bright", "constant"] = "cosine"
     warmup: float = Field(default=0, ge=0)
@@ -190,33 +181,7 @@ class FinetuneRecipe(BaseRecipe):
     evaluate: EvaluateConfig = EvaluateConfig()
 
 
-def load_finetune(source: str | Path, overrides: Sequence[str] = (), **own: Any) -> FinetuneRecipe:
-    """A recipe from a file, a shipped name ("damage/bright"), or a task, whose recipe "own" is for one's own labels.
-
-    Args:
-        source: see above.
-        overrides: ``key=value``.
-        own: values of ``data``, put before the overrides; None and empty ones are left out.
-
-    Raises:
-        InputError: see :func:`codemae_train.config.read_recipe` and :func:`codemae_train.config.make_recipe`.
-    """
-    content = read_recipe(f"{source}/own" if source in TASKS else source, TASKS)
-    content["data"] = content.get("data", {}) | {k: v for k, v in own.items() if v not in (None, [], ())}
-    return make_recipe(FinetuneRecipe, content, overrides)
-
-
 # ---------------------------------------------------------------- samples
-
-
-class DrawnBatches(EpochBatches):
-    """Batches of (index, epoch, place in the epoch), so that a sample knows what to draw from."""
-
-    def __iter__(self) -> Iterator[list[Any]]:
-        share = self.batch // self.world
-        for number, indices in enumerate(super().__iter__(), start=self.start):
-            first = number * self.batch + self.rank * share
-            yield [(index, self.epoch, first + k) for k, index in enumerate(indices)]
 
 
 class TrainingSamples:
@@ -232,8 +197,7 @@ class TrainingSamples:
             drawn = isinstance(self.source, SceneLabels) and self.source.count
             sample = self.source.draw(generator) if drawn else self.source[index]
         except InputError as error:
-            names = ("message", "found", "expected", "hint")
-            return {"error": {name: getattr(error, name) for name in names}}
+            return refused(error)
         images, label = sample["images"], sample["label"]
         if "valid" in sample:
             images = [fill(x, sample["valid"], mean) for x, mean in zip(images, self.means, strict=True)]
@@ -241,11 +205,6 @@ class TrainingSamples:
             return {"images": [self.picture.train(images[0], generator)], "label": label, "index": index}
         images, label = dense(images, label, self.recipe.augment, self.means, generator)
         return {"images": images, "label": label}
-
-
-def fill(image: Tensor, valid: Tensor, mean: Sequence[float]) -> Tensor:
-    """The mean where there is no measurement, as the engine has it."""
-    return torch.where(valid, image.float(), torch.tensor(mean[: len(image)])[:, None, None])
 
 
 def collate(samples: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -273,10 +232,9 @@ def collate(samples: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 # ---------------------------------------------------------------- the method
 
 
-class Finetuning(Method):
+class Finetuning(FromLabels):
     """Fine-tuning of one of :data:`TASKS`."""
 
-    title, exports = "fine-tuning", ("model.safetensors",)
     deals = Method.deals | {
         f"data.{key}"
         for key in (
@@ -294,19 +252,14 @@ class Finetuning(Method):
     }
 
     recipe: FinetuneRecipe
-    classes: tuple[str, ...]
     colors: tuple[str, ...]
-    training: Any
-    held_out: Any  #: what is validated on; None for nothing
-    split: str  #: its name
     statistics: list[tuple[list[float], list[float]]]
-    started: list[str]
 
     # ------------------------------------------------------------ build
 
     def build(self, fabric: Fabric, reporter: Reporter) -> Parts:
         """See :class:`~codemae_train.run.Method`."""
-        recipe, train = self.recipe, self.recipe.train
+        recipe = self.recipe
         if recipe.task == "damage" and len(recipe.data.sensors) != 2:
             raise InputError("damage needs the sensors of both dates", found=", ".join(recipe.data.sensors))
         start = open_start(recipe.model.init) if recipe.model.init else None
@@ -322,26 +275,10 @@ class Finetuning(Method):
         if recipe.task == "classification":
             mean, std = self.statistics[0]
             self.picture = picture = Picture(recipe.augment, recipe.evaluate.crop, recipe.evaluate.resize, mean, std)
-        sampler = DrawnBatches(
-            len(self.training),
-            train.batch // train.accumulate,
-            train.seed,
-            fabric.global_rank,
-            fabric.world_size,
-            train.accumulate,
-            recipe.data.samples or None,
-        )
-        lr = scaled_rate(train.lr, train.batch, train.lr_per) if train.lr_per else train.lr
-        groups = parameter_groups(model, lr, weight_decay=train.weight_decay, layer_decay=train.layer_decay)
-        fused = fabric.device.type in ("cpu", "cuda")
-        optimizer = torch.optim.AdamW(groups, lr=lr, betas=train.betas, fused=fused)
-        self.lr = lr
-        if fabric.world_size > 1 and fabric.device.type == "cuda":
-            model = nn.SyncBatchNorm.convert_sync_batchnorm(model)
         self._features: dict[int, Tensor] = {}
         self._tensors = [tuple(torch.tensor(v).view(1, -1, 1, 1) for v in pair) for pair in self.statistics]
         samples = TrainingSamples(self.training, recipe, [mean for mean, _ in self.statistics], picture)
-        return Parts(model, optimizer, samples, sampler, collate)
+        return self.parts(model, samples, collate, fabric)
 
     def open_public(self, reporter: Reporter) -> None:
         """Training and held-out samples of a public dataset.
@@ -349,25 +286,14 @@ class Finetuning(Method):
         Raises:
             InputError: no such dataset or split, or nothing is left.
         """
-        from codemae_datasets.public import dataset_class
-
         data, inputs = self.recipe.data, len(self.recipe.data.sensors)
-        if data.dataset is None or data.root is None:
-            raise InputError(
-                "the recipe names no data",
-                expected="data.root=FOLDER of the dataset, or scenes and labels of your own",
-                hint=f"set data.root to the folder of {data.dataset}" if data.dataset else None,
-            )
-        kind, root, options = dataset_class(data.dataset), data.root, dict(data.options)
+        kind, root = self.dataset("scenes")
+        options = dict(data.options)
         if hasattr(kind, "ospretrain") and len(data.sensors) == 1:
             options.setdefault("modality", data.sensors[0])
 
         def opened(splits: Sequence[str], keep: Any = None) -> PublicLabels | None:
-            with warnings.catch_warnings(record=True) as said:
-                warnings.simplefilter("always")
-                parts = [kind(root, split=split, **options) for split in splits]
-            for warning in said:
-                reporter.warning("data", str(warning.message))
+            parts = open_splits(kind, root, splits, options, reporter)
             return PublicLabels(parts, inputs, keep) if parts else None
 
         event = data.leave_out
@@ -712,20 +638,9 @@ class Finetuning(Method):
 
     # ------------------------------------------------------------ record and export
 
-    def describe(self, run: Run) -> dict[str, Any]:
-        """Data, start and classes."""
-        train = self.recipe.train
-        return {
-            "task": self.recipe.task,
-            "classes": list(self.classes),
-            "samples": len(self.training),
-            "held_out": {"samples": len(self.held_out), "what": self.split} if self.held_out is not None else None,
-            "start": self.started,
-            "learning": sum(p.numel() for p in run.bare.parameters() if p.requires_grad),
-            "peak_lr": self.lr,
-            "batch": {"images": train.batch, "per_process": run.sampler.batch // run.fabric.world_size},
-            "statistics": dict(zip(self.roles(), self.statistics, strict=True)),
-        }
+    def input_statistics(self) -> dict[str, Any]:
+        """See :class:`FromLabels`."""
+        return dict(zip(self.roles(), self.statistics, strict=True))
 
     def export(self, run: Run, validation: Mapping[str, float]) -> dict[str, Any]:
         """``model.safetensors``: a package that the engine runs, with a temperature fitted on what was held out."""
@@ -734,12 +649,8 @@ class Finetuning(Method):
         buildings = self.building_calibration(run, temperature)
         if self.held_out is None:
             run.reporter.warning("calibration", "nothing was held out: confidences are not calibrated")
-        rule = (
-            f"best validation, step {run.best['step']}" if run.best and recipe.train.select == "best" else "last step"
-        )
         window = recipe.evaluate.crop if recipe.task == "classification" else recipe.evaluate.window
         contract = ModelContract(
-            name=recipe.name,
             description=DESCRIPTIONS[recipe.task],
             task=recipe.task,
             architecture=self.architecture,
@@ -754,13 +665,7 @@ class Finetuning(Method):
             else max(1 - recipe.evaluate.stride / recipe.evaluate.window, 0),
             temperature=temperature,
             building_calibration=buildings,
-            licence="as its training data and the weights that it started from require",
-            training_data=[DataSource(name=recipe.data.dataset or "labels of one's own", licence="see the data")],
-            training=f"{run.step} steps of {recipe.train.batch}; weights of the {rule}; {self.started[0]}. "
-            "recipe.yaml and run.json beside this say all."
-            + (f" Temperature fitted on: {self.split}." if self.held_out is not None else ""),
-            metrics=[Metric(name=k, value=v, split=f"{self.split} ({rule})") for k, v in validation.items()],
-            limits="Learnt from the data named here; nothing is known of other places, sensors and seasons.",
+            **self.provenance(run, validation, "Temperature fitted" if self.held_out is not None else ""),
         )
         path = save_package(run.folder / self.exports[0], self.state_dict(run), contract, overwrite=True)
         return {"package": str(path), "temperature": temperature}
@@ -789,56 +694,6 @@ class Finetuning(Method):
             weight, bias = state.pop("head.1.weight") / deviation, state.pop("head.1.bias")
             state |= {"head.weight": weight, "head.bias": bias - weight @ mean}
         return state
-
-
-def choose_statistics(
-    given: Mapping[str, Any],
-    roles: Sequence[str],
-    sensors: Sequence[Sensor],
-    training: Any,
-    start: Start | None,
-    task: str,
-) -> list[tuple[list[float], list[float]]]:
-    """Mean and deviation of each input: of the recipe, of the package that training goes on from, or measured.
-
-    Args:
-        given: of the recipe, by role or sensor.
-        roles, sensors: of the inputs.
-        training: samples to measure on.
-        start: what training starts from.
-        task: of packages that training goes on from.
-    """
-    chosen = []
-    continued = start.contract if start and start.contract and start.contract.task == task else None
-    measured: list[Any] | None = None
-    for number, (role, sensor) in enumerate(zip(roles, sensors, strict=True)):
-        values = given.get(role) or given.get(sensor)
-        if values is None and continued is not None and len(continued.inputs) == len(sensors):
-            spec = continued.inputs[number]
-            if spec.unit == "uint8":
-                values = [[m / spec.scale for m in spec.mean], [s / spec.scale for s in spec.std]]
-        if values is None:
-            measured = measured or measure(training)
-            values = [list(v) for v in measured[number]]
-        mean, std = ((v * 3)[:3] if len(v) == 1 else v for v in values)
-        chosen.append((list(mean), list(std)))
-    return chosen
-
-
-def start_config(encoder: str | dict[str, Any] | None, start: Start | None, drop: Sequence[str] = ()) -> dict[str, Any]:
-    """Keyword arguments of the backbone: the recipe's, or those of what training starts from, or "base".
-
-    Args:
-        encoder: of the recipe.
-        start: what training starts from; what its task had set (levels, dropped paths, classes) is left out.
-        drop: more keys of it to leave out.
-    """
-    chosen = encoder or (start.encoder if start else None) or "base"
-    config = encoder_config(chosen)
-    if isinstance(chosen, dict) and encoder is None:
-        for key in ("num_outs", "extra_levels", "drop_path_rate", "num_classes", *drop):
-            config.pop(key, None)
-    return config
 
 
 DESCRIPTIONS: dict[str, str] = {
