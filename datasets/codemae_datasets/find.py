@@ -17,6 +17,7 @@ from typing import Any
 import geopandas as gpd
 import numpy as np
 import pandas as pd
+import pyogrio
 import pystac
 import shapely
 from pyproj import Transformer
@@ -25,9 +26,10 @@ from codemae_geo.errors import CodemaeError, InputError
 from codemae_geo.progress import Reporter
 from codemae_geo.raster.env import is_remote
 from codemae_geo.raster.geo import equal_area_crs
-from codemae_geo.raster.reach import check_href
+from codemae_geo.raster.reach import check_driver, check_file, check_href
 from codemae_geo.raster.scene import is_scene_name
 from codemae_geo.sensors import Family
+from codemae_geo.texts import read_text
 from codemae_geo.vector.footprints import polygons_only, read_aoi
 
 #: words in the names of radar missions
@@ -233,12 +235,16 @@ def find_pairs(
     if undated:
         reporter.warning("date", f"{undated} of {len(entries)} scenes state no date and are left out")
     dated = [e for e in entries if e.moment is not None and start <= e.moment < end]
-    same_day = [e for e in dated if whole_day and _when(e).date() == when.date()]
+
+    def of_the_day(entry: Entry) -> bool:
+        return whole_day and _when(entry).date() == when.date()
+
+    same_day = [e for e in dated if of_the_day(e)]
     if same_day:
         reporter.warning(
             "date", f"{len(same_day)} scenes are of the day of the event: state its time to have them judged"
         )
-    rest = [e for e in dated if e not in same_day]
+    rest = [e for e in dated if not of_the_day(e)]
     pre = gather([e for e in rest if _when(e) < when and e.family == "optical"], area, when)
     post = gather(
         [e for e in rest if _when(e) >= when and (post_sensor is None or e.family == post_sensor)], area, when
@@ -313,7 +319,7 @@ def read_source(
 def _of_json(path: Path, *, follow: bool = False) -> list[Entry] | None:
     """Entries of a STAC item, of a collection of items, or (``follow``) of a catalogue; None for other JSON."""
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
+        data = json.loads(read_text(path, longest=2**30))  # catalogues are large; a device never ends
         kind = data.get("type") if isinstance(data, dict) else None
         if kind == "Feature" and "stac_version" in data:
             items: Iterable[pystac.Item] = [pystac.Item.from_file(str(path))]
@@ -336,7 +342,7 @@ def _static(url: str, limit: int) -> Iterator[pystac.Item]:
             if number >= limit:
                 return
             yield item
-    except Exception as error:
+    except Exception as error:  # whatever the network, the server or its answer comes to
         raise _silent(url, error) from error
 
 
@@ -466,12 +472,16 @@ def read_index(path: Path) -> list[Entry]:
     Raises:
         InputError: it cannot be read, or has no column of files.
     """
+    check_file(path, f"the index {path}")
     try:
-        read = gpd.read_parquet if path.suffix.lower() in (".parquet", ".geoparquet") else gpd.read_file
-        frame = read(path)
-    except ModuleNotFoundError:
+        if path.suffix.lower() in (".parquet", ".geoparquet"):
+            frame = gpd.read_parquet(path)
+        else:
+            check_driver(pyogrio.read_info(path)["driver"], f"the index {path}")
+            frame = gpd.read_file(path)
+    except (ModuleNotFoundError, InputError):
         raise
-    except Exception as error:
+    except Exception as error:  # GDAL's, pyogrio's, Arrow's and shapely's share no base class
         raise InputError(
             f"the index {path} cannot be read",
             found=(str(error).splitlines() or [""])[0][:300],

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 import rasterio
 from codemae_cli.app import app
+from codemae_datasets.find import read_index
 from codemae_datasets.labels import read_labelled
 from support.scenes import make_model, run_codemae, write_raster
 from typer.testing import CliRunner
@@ -165,7 +166,7 @@ def test_vector_files_that_name_others(tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "a.zip", "w") as bundle:
         bundle.writestr("a.vrt", text)
     for name in ("a.vrt", "a.geojson", "a.zip"):
-        for read in (read_footprints, read_labelled):
+        for read in (read_footprints, read_labelled, read_index):
             with pytest.raises(InputError, match="what does not belong to it"):
                 read(tmp_path / name)
 
