@@ -62,7 +62,35 @@ MARGIN = 16
 # ---------------------------------------------------------------- public datasets
 
 
-class PublicLabels:
+class PublicSamples:
+    """Samples of public datasets that are used together.
+
+    Args:
+        parts: datasets of :mod:`codemae_datasets.public` with the same classes.
+        takes: which samples, by their dataset and item.
+    """
+
+    def __init__(self, parts: Sequence[Any], takes: Callable[[Any, Any], bool]) -> None:
+        self.classes: tuple[str, ...] = tuple(parts[0].classes)
+        self.names: list[str] = []
+        self._places: list[tuple[Any, int]] = []
+        for part in parts:
+            for number, item in enumerate(part.items):
+                if takes(part, item):
+                    self._places.append((part, number))
+                    self.names.append(item.name)
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    def _stored(self, index: int) -> Sample:
+        """The dataset's own sample."""
+        part, number = self._places[index]
+        stored: Sample = part[number]
+        return stored
+
+
+class PublicLabels(PublicSamples):
     """Labelled samples of public datasets that are used together.
 
     Args:
@@ -73,18 +101,8 @@ class PublicLabels:
 
     def __init__(self, parts: Sequence[Any], inputs: int, keep: Callable[[str], bool] | None = None) -> None:
         self.inputs = inputs
-        self.classes: tuple[str, ...] = tuple(parts[0].classes)
         self.colors: tuple[str, ...] = tuple(getattr(parts[0], "colors", ()))
-        self.names: list[str] = []
-        self._places: list[tuple[Any, int]] = []
-        for part in parts:
-            for number, item in enumerate(part.items):
-                if keep is None or keep(item.name):
-                    self._places.append((part, number))
-                    self.names.append(item.name)
-
-    def __len__(self) -> int:
-        return len(self._places)
+        super().__init__(parts, lambda part, item: keep is None or keep(item.name))
 
     def __getitem__(self, index: int) -> Sample:
         """One sample.
@@ -92,8 +110,7 @@ class PublicLabels:
         Raises:
             InputError: a file cannot be read, or the sample has no label.
         """
-        part, number = self._places[index]
-        sample = part[number]
+        sample = self._stored(index)
         image = sample["image"]
         images = list(image) if image.ndim == 4 else [image]
         images += [sample[key] for key in ("image_sar",) if key in sample]

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -29,7 +29,7 @@ from odc.geo.geobox import GeoBox
 from rasterio.errors import NotGeoreferencedWarning, RasterioIOError
 from torch import Tensor
 
-from codemae_datasets.labels import Sample, Say, align_images, read_labelled
+from codemae_datasets.labels import PublicSamples, Sample, Say, align_images, read_labelled
 from codemae_datasets.public.boxes import read_coco, read_voc
 from codemae_geo.errors import InputError
 from codemae_geo.raster.align import target_grid
@@ -49,12 +49,11 @@ VISIBLE = 0.5
 # ---------------------------------------------------------------- public datasets
 
 
-class PublicObjects:
+class PublicObjects(PublicSamples):
     """Labelled images of public datasets that are used together.
 
     Args:
         parts: datasets of :mod:`codemae_datasets.public` with the same classes.
-        keep: which images, by name; None takes all.
         empty: images without objects, too.
 
     Raises:
@@ -63,28 +62,20 @@ class PublicObjects:
 
     count = 0
 
-    def __init__(self, parts: Sequence[Any], keep: Callable[[str], bool] | None = None, *, empty: bool = True) -> None:
-        self.classes: tuple[str, ...] = tuple(parts[0].classes)
-        self.names: list[str] = []
-        self._places: list[tuple[Any, int]] = []
+    def __init__(self, parts: Sequence[Any], *, empty: bool = True) -> None:
         for part in parts:
             if not hasattr(part, "_objects"):
                 raise InputError(f"{part.card.title} holds no boxes of objects", expected="a dataset for detection")
-            for number, item in enumerate(part.items):
-                if keep is not None and not keep(item.name):
-                    continue
-                if item.label is None and "boxes" not in item.files:
-                    raise InputError(
-                        f"{part.card.title} ({part.split}) has no boxes for {item.name}",
-                        hint="choose a split that has labels",
-                    )
-                if not empty and not part._objects(item)[1]:
-                    continue
-                self._places.append((part, number))
-                self.names.append(item.name)
 
-    def __len__(self) -> int:
-        return len(self._places)
+        def takes(part: Any, item: Any) -> bool:
+            if item.label is None and "boxes" not in item.files:
+                raise InputError(
+                    f"{part.card.title} ({part.split}) has no boxes for {item.name}",
+                    hint="choose a split that has labels",
+                )
+            return empty or bool(part._objects(item)[1])
+
+        super().__init__(parts, takes)
 
     def __getitem__(self, index: int) -> Sample:
         """One image with its objects.
@@ -92,8 +83,7 @@ class PublicObjects:
         Raises:
             InputError: a file cannot be read.
         """
-        part, number = self._places[index]
-        sample = part[number]
+        sample = self._stored(index)
         return {"images": [sample["image"]], "boxes": sample["bbox_xyxy"], "labels": sample["label"]}
 
 
