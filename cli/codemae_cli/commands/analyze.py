@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -91,95 +93,84 @@ def _lines(found: Any, indent: str = "") -> list[str]:
     return lines
 
 
-@app.command("ssim-gsd", epilog=f"Example:\n\n\b\ncodemae analyze ssim-gsd {SCENES} -o similarity")
-@command
-def ssim_gsd(
-    optical: Optical,
-    sar: Sar,
-    output: Output = None,
-    window: Window = 512,
-    count: Count = 24,
-    levels: Annotated[int, typer.Option(min=1, max=12, help="Levels of the pyramid.")] = 6,
-    seed: Seed = 0,
-    holdout: Holdout = None,
-    optical_stretch: Stretch = None,
-    sar_stretch: Stretch = None,
-    json_: o.Json = False,
-    progress: o.Progress = "auto",
-    quiet: o.Quiet = False,
-    overwrite: o.Overwrite = False,
-) -> None:
+def analysis(
+    name: str, example: str, window: int, count: int, models: Any = Models
+) -> Callable[[Callable[..., dict[str, Any]]], None]:
+    """Make a command of a function that takes an analysis's own options (and ``seed``) and returns what it is told.
+
+    Args:
+        name: of the analysis.
+        example: what follows ``codemae analyze``.
+        window, count: defaults of what all analyses share.
+        models: the argument for the models; None where none is needed.
+    """
+
+    def register(function: Callable[..., dict[str, Any]]) -> None:
+        own = inspect.signature(function, eval_str=True).parameters
+
+        def option(key: str, annotation: Any, default: Any = inspect.Parameter.empty) -> inspect.Parameter:
+            return inspect.Parameter(key, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
+
+        parameters = [
+            *([] if models is None else [option("models", models)]),
+            option("optical", Optical),
+            option("sar", Sar),
+            option("output", Output, None),
+            *(option(key, p.annotation, p.default) for key, p in own.items() if key != "seed"),
+            option("window", Window, window),
+            option("count", Count, count),
+            option("seed", Seed, 0),
+            option("holdout", Holdout, None),
+            option("optical_stretch", Stretch, None),
+            option("sar_stretch", Stretch, None),
+            option("json_", o.Json, False),
+            option("progress", o.Progress, "auto"),
+            option("quiet", o.Quiet, False),
+            option("overwrite", o.Overwrite, False),
+        ]
+
+        def run(**arguments: Any) -> None:
+            options = function(**{key: arguments[key] for key in own})
+            _run(name, arguments.get("models", []), arguments, **options)
+
+        run.__name__, run.__doc__ = function.__name__, function.__doc__
+        run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+        run.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+        app.command(name, epilog=f"Example:\n\n\b\ncodemae analyze {example}")(command(run))
+
+    return register
+
+
+@analysis("ssim-gsd", f"ssim-gsd {SCENES} -o similarity", window=512, count=24, models=None)
+def ssim_gsd(levels: Annotated[int, typer.Option(min=1, max=12, help="Levels of the pyramid.")] = 6) -> dict[str, Any]:
     """Structural similarity of optical and SAR at ever coarser pixels (CoDe-MAE, Fig. 1); needs no model."""
-    _run("ssim-gsd", [], dict(locals()), levels=levels)
+    return {"levels": levels}
 
 
-@app.command("spectrum", epilog=f"Example:\n\n\b\ncodemae analyze spectrum run-a run-b {SCENES} -o spectra")
-@command
-def spectrum(
-    models: Models,
-    optical: Optical,
-    sar: Sar,
-    output: Output = None,
-    window: Window = 96,
-    count: Count = 1024,
-    seed: Seed = 0,
-    holdout: Holdout = None,
-    optical_stretch: Stretch = None,
-    sar_stretch: Stretch = None,
-    json_: o.Json = False,
-    progress: o.Progress = "auto",
-    quiet: o.Quiet = False,
-    overwrite: o.Overwrite = False,
-) -> None:
+@analysis("spectrum", f"spectrum run-a run-b {SCENES} -o spectra", window=96, count=1024)
+def spectrum() -> dict[str, Any]:
     """Singular values and effective rank of the features of windows (CoDe-MAE, Fig. 2d)."""
-    _run("spectrum", models, dict(locals()))
+    return {}
 
 
-@app.command("projection", epilog=f"Example:\n\n\b\ncodemae analyze projection run-a run-b {SCENES} -o projection")
-@command
-def projection(
-    models: Models,
-    optical: Optical,
-    sar: Sar,
-    output: Output = None,
-    window: Window = 96,
-    count: Count = 256,
-    seed: Seed = 0,
-    holdout: Holdout = None,
-    optical_stretch: Stretch = None,
-    sar_stretch: Stretch = None,
-    json_: o.Json = False,
-    progress: o.Progress = "auto",
-    quiet: o.Quiet = False,
-    overwrite: o.Overwrite = False,
-) -> None:
+@analysis("projection", f"projection run-a run-b {SCENES} -o projection", window=96, count=256)
+def projection(seed: Seed) -> dict[str, Any]:
     """UMAP of both sensors' features with a line for each pair, and how parallel the lines are (CoDe-MAE, Fig. 4a)."""
-    _run("projection", models, dict(locals()), seed=seed)
+    return {"seed": seed}
 
 
-@app.command(
-    "reconstruct", epilog=f"Example:\n\n\b\ncodemae analyze reconstruct run {SCENES} --box 32,32,64,64 -o reconstruct"
+@analysis(
+    "reconstruct",
+    f"reconstruct run {SCENES} --box 32,32,64,64 -o reconstruct",
+    window=96,
+    count=32,
+    models=Annotated[list[str], typer.Argument(metavar="RUN...", help="Folders of CoDe-MAE pretraining runs.")],
 )
-@command
 def reconstruct(
-    models: Annotated[list[str], typer.Argument(metavar="RUN...", help="Folders of CoDe-MAE pretraining runs.")],
-    optical: Optical,
-    sar: Sar,
-    output: Output = None,
     box: Annotated[
         str | None, typer.Option(metavar="LEFT,TOP,RIGHT,BOTTOM", help="Pixels to mask [default: the middle half].")
     ] = None,
-    window: Window = 96,
-    count: Count = 32,
-    seed: Seed = 0,
-    holdout: Holdout = None,
-    optical_stretch: Stretch = None,
-    sar_stretch: Stretch = None,
-    json_: o.Json = False,
-    progress: o.Progress = "auto",
-    quiet: o.Quiet = False,
-    overwrite: o.Overwrite = False,
-) -> None:
+) -> dict[str, Any]:
     """What a run puts into a box that was masked, from its own and from the other sensor (CoDe-MAE, Fig. 4b)."""
     from codemae_cli.parse import numbers
     from codemae_geo.errors import InputError
@@ -189,53 +180,19 @@ def reconstruct(
         chosen = tuple(round(v) for v in numbers(box, "a box", "32,32,64,64"))
         if len(chosen) != 4:
             raise InputError("the box has four sides", found=box, expected="LEFT,TOP,RIGHT,BOTTOM", option="box")
-    _run("reconstruct", models, dict(locals()), box=chosen)
+    return {"box": chosen}
 
 
-@app.command(
-    "alignment", epilog=f"Example:\n\n\b\ncodemae analyze alignment run-a run-b {SCENES} --holdout 0.25 -o out"
-)
-@command
-def alignment(
-    models: Models,
-    optical: Optical,
-    sar: Sar,
-    output: Output = None,
-    window: Window = 96,
-    count: Count = 256,
-    seed: Seed = 0,
-    holdout: Holdout = None,
-    optical_stretch: Stretch = None,
-    sar_stretch: Stretch = None,
-    json_: o.Json = False,
-    progress: o.Progress = "auto",
-    quiet: o.Quiet = False,
-    overwrite: o.Overwrite = False,
-) -> None:
+@analysis("alignment", f"alignment run-a run-b {SCENES} --holdout 0.25 -o out", window=96, count=256)
+def alignment() -> dict[str, Any]:
     """Cosine of patches against their SSIM (CoDe-MAE, Fig. 4c), retrieval, and what the dimensions share (DeCUR).
 
     By raw and by standardised features: a mean that all features share hides what they agree in.
     """
-    _run("alignment", models, dict(locals()))
+    return {}
 
 
-@app.command("saliency", epilog=f"Example:\n\n\b\ncodemae analyze saliency run-a run-b {SCENES} -o saliency")
-@command
-def saliency(
-    models: Models,
-    optical: Optical,
-    sar: Sar,
-    output: Output = None,
-    window: Window = 96,
-    count: Count = 64,
-    seed: Seed = 0,
-    holdout: Holdout = None,
-    optical_stretch: Stretch = None,
-    sar_stretch: Stretch = None,
-    json_: o.Json = False,
-    progress: o.Progress = "auto",
-    quiet: o.Quiet = False,
-    overwrite: o.Overwrite = False,
-) -> None:
+@analysis("saliency", f"saliency run-a run-b {SCENES} -o saliency", window=96, count=64)
+def saliency() -> dict[str, Any]:
     """Where in the image and in which band features come from, and how far two sensors agree in it (DeCUR)."""
-    _run("saliency", models, dict(locals()))
+    return {}
