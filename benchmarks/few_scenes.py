@@ -34,6 +34,7 @@ import torch
 import torch.nn.functional as F
 from codemae_datasets.public.splits import split_by_ratio
 from codemae_train.analyze import Pairs, Request, sample_pairs
+from mstar import read
 from torch import Tensor
 
 from codemae_geo.analysis.alignment import retrieval_top1, standardised, unit
@@ -214,22 +215,8 @@ def read_places(folder: Path) -> list[dict[str, Any]]:
 
 def read_mstar(path: Path) -> tuple[Tensor, Tensor]:
     """Middle [N, 1, 64, 64] of the chips in 0..1, and their classes."""
-    import io
-    import zipfile
-
-    from PIL import Image
-
-    with zipfile.ZipFile(path) as archive:
-        names = sorted(n for n in archive.namelist() if n.lower().endswith((".jpeg", ".jpg")))
-        classes = sorted({Path(n).parent.name for n in names})
-        chips = []
-        for name in names:
-            pixels = np.asarray(Image.open(io.BytesIO(archive.read(name))).convert("L"))
-            top, left = ((n - SIDE) // 2 for n in pixels.shape)
-            chips.append(pixels[top : top + SIDE, left : left + SIDE])
-    return torch.from_numpy(np.stack(chips))[:, None].float() / 255, torch.tensor(
-        [classes.index(Path(n).parent.name) for n in names]
-    )
+    chips, labels, _ = read(path, SIDE)
+    return chips[:, None].float() / 255, labels
 
 
 # ---------------------------------------------------------------- table

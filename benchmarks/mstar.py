@@ -45,16 +45,16 @@ CONFIG = {"variant": "tiny", "img_size": SIDE, "modality": "SAR", "num_classes":
 METHODS = ("pretrained", "from scratch", "HOG + linear", "raw pixels, nearest")
 
 
-def read(path: Path) -> tuple[Tensor, Tensor, list[str]]:
-    """Middle [N, 48, 48] uint8 of all chips, labels [N], class names."""
+def read(path: Path, side: int = SIDE) -> tuple[Tensor, Tensor, list[str]]:
+    """Middle [N, side, side] uint8 of all chips, labels [N], class names."""
     with zipfile.ZipFile(path) as archive:
         names = sorted(n for n in archive.namelist() if n.lower().endswith((".jpeg", ".jpg")))
         classes = sorted({Path(n).parent.name for n in names})
         chips = []
         for name in names:
             pixels = np.asarray(Image.open(io.BytesIO(archive.read(name))).convert("L"))
-            top, left = ((n - SIDE) // 2 for n in pixels.shape)
-            chips.append(pixels[top : top + SIDE, left : left + SIDE].copy())
+            top, left = ((n - side) // 2 for n in pixels.shape)
+            chips.append(pixels[top : top + side, left : left + side].copy())
     labels = [classes.index(Path(n).parent.name) for n in names]
     return torch.from_numpy(np.stack(chips)), torch.tensor(labels), classes
 

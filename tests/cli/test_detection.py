@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import signal
-import subprocess
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -19,9 +16,9 @@ import yaml  # type: ignore[import-untyped]
 from PIL import Image
 from rasterio.transform import from_origin
 from shapely.geometry import box
-from support.curves import CODEMAE, ENVIRONMENT, curve, generated, installed, invoke
+from support.curves import curve, generated, installed, invoke, killed_and_resumed
 
-from codemae_geo.weights.package import load_package, read_contract
+from codemae_geo.weights.package import read_contract
 from codemae_geo.weights.verify import verify_package
 
 ENCODER = "model.encoder={embed_dim: 32, mlp_depth1: 1, mlp_depth2: 1, depth: 2, num_heads: 2, fpn_dim: 16}"
@@ -128,19 +125,8 @@ def test_a_recipe_on_its_dataset_from_training_to_a_map(recipe: str, tmp_path: P
     assert verify_package(package)["answers"] and len(contract.classes) == (20 if name == "dior" else 6)
     assert contract.inputs[0].family == ("optical" if name == "dior" else "sar")
 
-    folder = tmp_path / "killed"
-    process = subprocess.Popen([*CODEMAE, *command, "-o", str(folder), "-q"], env=ENVIRONMENT)
-    for _ in range(12000):
-        if (folder / "checkpoint.pt").exists() or process.poll() is not None:
-            break
-        time.sleep(0.005)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    assert (folder / "checkpoint.pt").exists() and not (folder / "model.safetensors").exists()
-    installed(*command, "-o", folder, "-q", "--resume")
-    assert curve(folder) == curve(whole) and curve(folder, "validation.csv") == curve(whole, "validation.csv")
-    one, other = (load_package(f / "model.safetensors").contract.tensors_sha256 for f in (folder, whole))
-    assert one == other
+    assert (whole / "validation.csv").exists()
+    killed_and_resumed(command, whole, tmp_path / "killed")
 
     scored = installed(
         "evaluate", package, name, "--root", root, "--split", "test", "-o", tmp_path / "scores", "--json"

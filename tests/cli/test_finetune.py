@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -20,7 +18,7 @@ from codemae_train.config import shipped_recipes
 from codemae_train.methods import load_finetune
 from codemae_train.methods.finetune import TASKS, Finetuning
 from shapely import Polygon
-from support.curves import CODEMAE, ENVIRONMENT, curve, generated, invoke
+from support.curves import ENVIRONMENT, curve, generated, invoke, killed_and_resumed
 from support.labelled import buildings, cover, scene
 
 from codemae_geo.models.hivit import HiViT
@@ -117,26 +115,6 @@ def test_every_recipe_end_to_end(name: str, tmp_path: Path) -> None:
     if contract.task == "damage":
         mapped = invoke("damage", "--pre", image, "--post", other, "-m", package, "-o", tmp_path / "map", "-q")
         assert mapped.exit_code == 0 and (tmp_path / "map" / "damage.tif").exists(), mapped.stderr
-
-
-def killed_and_resumed(command: list[str], whole: Path, folder: Path) -> None:
-    """Ends a run in mid-epoch, and takes it up again: the same curve, validations and weights."""
-    process = subprocess.Popen([*CODEMAE, *command, "-o", str(folder), "-q"], env=ENVIRONMENT)
-    for _ in range(12000):
-        if (folder / "checkpoint.pt").exists() or process.poll() is not None:
-            break
-        time.sleep(0.005)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    assert (folder / "checkpoint.pt").exists() and not (folder / "model.safetensors").exists()
-    resumed = invoke(*command, "-o", folder, "-q", "--resume")
-    assert resumed.exit_code == 0, resumed.stderr
-    assert curve(folder) == curve(whole)
-    assert (folder / "validation.csv").exists() == (whole / "validation.csv").exists()
-    if (whole / "validation.csv").exists():
-        assert curve(folder, "validation.csv") == curve(whole, "validation.csv")
-    one, other = (load_package(f / "model.safetensors").contract.tensors_sha256 for f in (folder, whole))
-    assert one == other
 
 
 # ---------------------------------------------------------------- labels of one's own

@@ -438,6 +438,10 @@ def journal(good: Good, folder: Path, rng: random.Random) -> Made:
     return [*good.mapped, "-o", folder / "out", *rng.choice([["--resume"], ["--resume"], []])], False
 
 
+#: what `models wrap` is told of the input of a network of three bands
+INPUT = ["--family", "optical", "--bands", "red,green,blue", "--unit", "uint8", "--mean", "0,0,0", "--std", "1,1,1"]
+
+
 def wrapped(good: Good, folder: Path, rng: random.Random) -> Made:
     """An ONNX model and the contract that was written for it."""
     onnx, contract = folder / "model.onnx", folder / "contract.json"
@@ -459,20 +463,8 @@ def wrapped(good: Good, folder: Path, rng: random.Random) -> Made:
         onnx.write_bytes(net.SerializeToString())
     write_json(contract, whole, rng) if dice > 0.5 else contract.write_text(json.dumps(whole))
     if rng.random() < 0.3:
-        options = [
-            "--family",
-            "optical",
-            "--bands",
-            "red,green,blue",
-            "--unit",
-            "uint8",
-            "--mean",
-            "0,0,0",
-            "--std",
-            "1,1,1",
-        ]
         classes = rng.choice(["a,b,c", "a,b", ",".join(map(str, range(300))), "a,,c", "\x1b[2J,b,c", "x" * 3000])
-        return ["models", "wrap", onnx, *options, "--classes", classes, "-o", folder / "made.json"], False
+        return ["models", "wrap", onnx, *INPUT, "--classes", classes, "-o", folder / "made.json"], False
     return ["predict", onnx, good.pre, "--contract", contract, "--dry-run", "-o", folder / "out"], False
 
 

@@ -32,7 +32,7 @@ from support.scenes import make_model, run_codemae, write_raster
 from typer.testing import CliRunner
 
 from codemae_geo.errors import CodemaeError, OutputError
-from hostile.generators import KINDS, TINY, Good
+from hostile.generators import INPUT, KINDS, TINY, Good
 
 #: inputs in the gate
 COUNT = int(os.environ.get("CODEMAE_HOSTILE", 1120))
@@ -101,19 +101,7 @@ def make_onnx(path: Path) -> Path:
     node = onnx.helper.make_node("Conv", ["x", "w"], ["y"])
     graph = onnx.helper.make_graph([node], "net", shapes[:1], shapes[1:], [weights])
     onnx.save(onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 17)], ir_version=8), path)
-    options = [
-        "--family",
-        "optical",
-        "--bands",
-        "red,green,blue",
-        "--unit",
-        "uint8",
-        "--mean",
-        "0,0,0",
-        "--std",
-        "1,1,1",
-    ]
-    code, said = attempt(["models", "wrap", path, *options, "--classes", "a,b,c", "-o", path.with_suffix(".json")])
+    code, said = attempt(["models", "wrap", path, *INPUT, "--classes", "a,b,c", "-o", path.with_suffix(".json")])
     assert code == 0, said
     return path
 
